@@ -1,0 +1,197 @@
+"""The composition root: builds every room, runs a server, and ends it in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from codeq_grpc.auth.tokens import Tokens, hash_token
+from codeq_grpc.broker.background import Background
+from codeq_grpc.broker.claims import Claims
+from codeq_grpc.broker.reports import Reports
+from codeq_grpc.broker.streams import Streams
+from codeq_grpc.broker.tasks import Tasks
+from codeq_grpc.broker.wakeups import Waiters
+from codeq_grpc.core.retry import RetryPolicy
+from codeq_grpc.daemons.promoter import Promoter
+from codeq_grpc.daemons.pruner import Pruner
+from codeq_grpc.daemons.reaper import Reaper
+from codeq_grpc.gateway.app import Gateway
+from codeq_grpc.rpc.codeq_service import CodeQServicer
+from codeq_grpc.rpc.health import Health, HealthServicer
+from codeq_grpc.rpc.server import build_server
+from codeq_grpc.store.connection import Connection
+from codeq_grpc.store.embedded import StateInUse, StoreDidNotStart, embedded_store
+from codeq_grpc.store.registry import Registry
+from codeq_grpc.store.tasks import TaskStore
+from codeq_grpc.store.wakeups import Wakeups
+from codeq_grpc.wire.leases import lease_expired_error
+from codeq_grpc.wire.specs import SpecChecker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    import grpc
+
+    from codeq_grpc.core.errors import CodeQError
+    from codeq_grpc.settings import Settings
+
+__all__ = (
+    "App",
+    "Ports",
+    "StateInUse",
+    "StoreDidNotStart",
+    "embedded_store",
+    "hash_token",
+    "run",
+)
+
+_log = logging.getLogger(__name__)
+_LAST_WORDS: Final = 2.0
+"""Seconds for what must still reach the store after the last call has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a server listens."""
+
+    grpc: int
+    http: int
+
+
+class App:
+    """One server. `async with` starts and drains it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._retry = RetryPolicy()
+        self.server_id = secrets.token_hex(4)
+        self.connection = Connection(
+            settings.store_url(),
+            timeout=settings.store_timeout_seconds,
+            size=settings.store_connections,
+        )
+        self._registry = Registry(self.connection)
+        self._store = TaskStore(
+            self.connection, retry=self._retry, lease_ms=settings.default_lease_seconds * 1000
+        )
+        self._background = Background()
+        self._wakeups = Wakeups(self.connection, self.server_id, _log_lost_wakeups)
+        self._waiters = Waiters(self.server_id, self._store, self._wakeups, self._background)
+        self._claims = Claims(self._registry, self._store, self._waiters, self._background)
+        self._streams = Streams(
+            self._claims,
+            self._store,
+            self._waiters,
+            most=settings.max_streams,
+            max_age=settings.max_stream_age_seconds,
+        )
+        self.health = Health(self.connection)
+        self._server = self._build_server()
+
+    def _build_server(self) -> grpc.aio.Server:
+        settings = self._settings
+        checker = SpecChecker(payload_bytes=settings.max_payload_bytes, retry=self._retry)
+        servicer = CodeQServicer(
+            checker,
+            Tasks(self._registry, self._store, self._waiters, retry=self._retry),
+            self._claims,
+            Reports(self._registry, self._store, self._waiters),
+            self._streams,
+        )
+        return build_server(
+            servicer,
+            HealthServicer(self.health),
+            Tokens(settings.principals()),
+            reflect=settings.reflection,
+            reuse_port=settings.reuse_port,
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Ports]:
+        """Serves while the block runs, then drains. Raises OSError when a port is taken."""
+        settings = self._settings
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self.connection.close)
+            await stack.enter_async_context(self._daemons())
+            grpc_port = self._bind()
+            await self.health.check()
+            await self._server.start()
+            stack.push_async_callback(self._drain)
+            host = "127.0.0.1" if _is_any(settings.grpc_host) else settings.grpc_host
+            gateway = Gateway(f"{host}:{grpc_port}")
+            http_port = await stack.enter_async_context(
+                gateway.running(settings.http_host, settings.http_port)
+            )
+            ports = Ports(grpc_port, http_port)
+            _log.info(
+                "serving",
+                extra={"server": self.server_id, "grpc": grpc_port, "http": http_port},
+            )
+            yield ports
+
+    def _bind(self) -> int:
+        address = f"{self._settings.grpc_host}:{self._settings.grpc_port}"
+        try:
+            return self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            message = f"cannot listen on {address} for gRPC"
+            raise OSError(message) from error
+
+    @contextlib.asynccontextmanager
+    async def _daemons(self) -> AsyncIterator[None]:
+        settings, registry, store = self._settings, self._registry, self._store
+        reaper = Reaper(
+            registry,
+            store,
+            self._waiters,
+            limit=settings.requeue_inspect_limit,
+            error=lease_expired_error(),
+        )
+        pruner = Pruner(registry, store, retention_ms=int(settings.retention_hours * 3_600_000))
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(work)
+                for work in (
+                    self._wakeups.run(self._waiters),
+                    self.health.run(),
+                    Promoter(registry, store).run(),
+                    reaper.run(),
+                    pruner.run(),
+                )
+            ]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def _drain(self) -> None:
+        """NOT_SERVING, streams told, waiting claims answered, calls finished, leases returned."""
+        _log.info("draining")
+        self.health.drain()
+        self._claims.drain()
+        await self._streams.drain(self._settings.drain_seconds)
+        await self._server.stop(self._settings.drain_seconds)
+        await self._background.drain(_LAST_WORDS)
+        _log.info("stopped")
+
+
+def _is_any(host: str) -> bool:
+    return host in {"0.0.0.0", "[::]", "::", ""}  # noqa: S104 - recognises, does not bind
+
+
+def _log_lost_wakeups(error: CodeQError) -> None:
+    _log.warning("no wake-ups from the store: %s", error)
+
+
+async def run(settings: Settings, stop: asyncio.Event, ready: Callable[[Ports], None]) -> None:
+    """Serves until `stop` is set; calls `ready` with the ports once calls are answered."""
+    app = App(settings)
+    async with app.running() as ports:
+        ready(ports)
+        await stop.wait()

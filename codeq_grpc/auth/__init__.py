@@ -1,0 +1,1 @@
+"""Who calls, from credentials only, and which RPC asks for which scope."""

@@ -1,0 +1,43 @@
+"""The one table from RPC to scope. What is not in it is denied; a test holds it against the
+descriptors.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from codeq_grpc.core.principal import Scope
+
+
+class Access(enum.Enum):
+    """Access that is not a matter of scopes."""
+
+    OPEN = "open"
+    """Anybody."""
+    ANY_CREDENTIAL = "any credential"
+    """Whoever has a valid credential."""
+
+
+_QUEUE: Final = "/codeq.v1.CodeQService/"
+_HEALTH: Final = "/grpc.health.v1.Health/"
+
+PERMISSIONS: Final[dict[str, Scope | Access]] = {
+    f"{_QUEUE}Enqueue": Scope.TASKS_ENQUEUE,
+    f"{_QUEUE}BatchEnqueue": Scope.TASKS_ENQUEUE,
+    f"{_QUEUE}Claim": Scope.LEASES_CLAIM,
+    f"{_QUEUE}StreamClaim": Scope.LEASES_CLAIM,
+    f"{_QUEUE}Heartbeat": Scope.LEASES_CLAIM,
+    f"{_QUEUE}Complete": Scope.LEASES_CLAIM,
+    f"{_QUEUE}Fail": Scope.LEASES_CLAIM,
+    f"{_QUEUE}Abandon": Scope.LEASES_CLAIM,
+    f"{_QUEUE}Report": Scope.LEASES_CLAIM,
+    f"{_QUEUE}GetTask": Scope.TASKS_READ,
+    f"{_QUEUE}AdminQueues": Scope.QUEUES_READ,
+    f"{_QUEUE}AdminCleanup": Scope.QUEUES_ADMIN,
+    f"{_HEALTH}Check": Access.OPEN,
+    f"{_HEALTH}Watch": Access.OPEN,
+    f"{_HEALTH}List": Access.OPEN,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Access.ANY_CREDENTIAL,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Access.ANY_CREDENTIAL,
+}

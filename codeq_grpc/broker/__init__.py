@@ -1,0 +1,1 @@
+"""Decides: who gets what, who waits for what, what a report means."""

@@ -1,0 +1,277 @@
+"""StreamClaim: push over the same claim as pull, never more than the worker has credit for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
+
+from codeq_grpc.broker.claims import Ask, Found
+from codeq_grpc.broker.wakeups import SAFETY_TICK, pause
+from codeq_grpc.core import limits
+from codeq_grpc.core.clock import monotonic
+from codeq_grpc.core.errors import CodeQError, Draining, TooManyStreams
+from codeq_grpc.store.rows import pack_claimant
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from codeq_grpc.broker.claims import Claims, Held
+    from codeq_grpc.broker.wakeups import Waiters
+    from codeq_grpc.store.keys import Queue
+    from codeq_grpc.store.tasks import TaskStore
+    from codeq_grpc.store.wakeups import LeaseKey
+
+_log = logging.getLogger(__name__)
+_RETRY = 0.5
+"""Seconds after which a stream asks a store again that failed."""
+_NOTHING = Found([], 0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """What a worker asks for. Times in ms and seconds as named; 0 takes the task's lease."""
+
+    tenant: str
+    worker_id: str
+    commands: tuple[str, ...]
+    max_outstanding: int
+    max_batch: int
+    lease_ms: int
+    idle_seconds: float
+    release: bool
+
+
+class Opened(NamedTuple):
+    """First message."""
+
+    stream_id: str
+
+
+class Batch(NamedTuple):
+    """Leased tasks."""
+
+    held: list[Held]
+
+
+class LeaseOver(NamedTuple):
+    """The worker lost this lease."""
+
+    task_id: str
+    fence: int
+
+
+class Quiet(NamedTuple):
+    """Nothing was sent for a while; the store's time in ms."""
+
+    now_ms: int
+
+
+class Closing(NamedTuple):
+    """No more tasks follow."""
+
+
+Message = Opened | Batch | LeaseOver | Quiet | Closing
+
+
+class Streams:
+    """All open streams of this server."""
+
+    def __init__(
+        self,
+        claims: Claims,
+        store: TaskStore,
+        waiters: Waiters,
+        *,
+        most: int,
+        max_age: float,
+    ) -> None:
+        self._claims = claims
+        self._store = store
+        self._waiters = waiters
+        self._most = most
+        self._max_age = max_age
+        self._numbers = count(1)
+        self._open: set[ClaimStream] = set()
+        self._draining = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    async def serve(
+        self, subscription: Subscription, send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        """Runs one stream until it drains or its task is cancelled; `send` returns when the
+        transport took the message. Raises Draining and TooManyStreams.
+        """
+        if self._draining:
+            raise Draining
+        if len(self._open) >= self._most:
+            raise TooManyStreams(metadata={"limit": str(self._most)})
+        queues = await self._claims.find(subscription.tenant, subscription.commands)
+        stream_id = f"{self._waiters.server}.{next(self._numbers)}"
+        stream = ClaimStream(stream_id, subscription, queues, self._claims, self._store, send)
+        self._open.add(stream)
+        self._empty.clear()
+        self._waiters.add_holder(stream_id, stream)
+        leave = self._waiters.join(queues, stream.event)
+        try:
+            await stream.run(self._max_age)
+        finally:
+            leave()
+            self._waiters.remove_holder(stream_id)
+            self._open.discard(stream)
+            if not self._open:
+                self._empty.set()
+
+    async def drain(self, timeout: float) -> None:
+        """Tells all streams to close, takes no new one, waits for their end."""
+        self._draining = True
+        for stream in self._open:
+            stream.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._empty.wait()
+
+
+class ClaimStream:
+    """One stream: what it holds, what it still has to say."""
+
+    def __init__(
+        self,
+        stream_id: str,
+        subscription: Subscription,
+        queues: Sequence[Queue],
+        claims: Claims,
+        store: TaskStore,
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        self.event = asyncio.Event()
+        self._id = stream_id
+        self._wants = subscription
+        self._queues = queues
+        self._claims = claims
+        self._store = store
+        self._send_raw = send
+        self._claimant = pack_claimant(stream_id, subscription.worker_id)
+        self._held: dict[LeaseKey, Held] = {}
+        self._lost: list[LeaseOver] = []
+        self._draining = False
+        self._sent_at = monotonic()
+        self._clock = (0, self._sent_at)
+
+    def drain(self) -> None:
+        """No more tasks; the stream ends after saying so."""
+        self._draining = True
+        self.event.set()
+
+    def look(self) -> None:
+        """Claims again at once."""
+        self.event.set()
+
+    def leases_over(self, leases: Sequence[LeaseKey], *, lost: bool) -> None:
+        """Leases were reported, or lost: their credit comes back."""
+        for key in leases:
+            held = self._held.pop(key, None)
+            if held is not None and lost:
+                self._lost.append(LeaseOver(held.lease.task_id, held.lease.fence))
+        self.event.set()
+
+    async def run(self, max_age: float) -> None:
+        """Until drained or cancelled. What was delivered stays leased unless the worker asked
+        for its release at disconnection; a drained stream's worker lives on and keeps it.
+        """
+        ends_at = monotonic() + max_age if max_age else None
+        try:
+            await self._send(Opened(self._id))
+            while True:
+                self.event.clear()
+                if self._draining or (ends_at is not None and monotonic() >= ends_at):
+                    await self._send(Closing())
+                    return
+                await self._tell_lost()
+                found, most = await self._claim()
+                if found.held:
+                    await self._deliver(found.held)
+                else:
+                    await self._rest(found, most, ends_at)
+        except BaseException:
+            if self._wants.release:
+                self._claims.give_back(list(self._held.values()))
+            raise
+
+    async def _send(self, message: Message) -> None:
+        await self._send_raw(message)
+        self._sent_at = monotonic()
+
+    async def _tell_lost(self) -> None:
+        while self._lost:
+            await self._send(self._lost.pop(0))
+
+    async def _claim(self) -> tuple[Found, float]:
+        """What there was, and how long to rest at most if that is nothing. While the store fails
+        the worker is told by silence, as if there were no tasks.
+        """
+        credit = self._wants.max_outstanding - len(self._held)
+        if credit <= 0:
+            return _NOTHING, SAFETY_TICK[1]
+        want = min(credit, self._wants.max_batch)
+        ask = Ask(self._claimant, want, self._wants.lease_ms, arm=True)
+        try:
+            found = await self._claims.claim_now(self._queues, ask)
+        except CodeQError as error:
+            _log.warning("stream %s cannot claim: %s", self._id, error)
+            return _NOTHING, _RETRY
+        if found.now_ms:
+            self._clock = (found.now_ms, monotonic())
+        return found, SAFETY_TICK[1]
+
+    async def _deliver(self, held: list[Held]) -> None:
+        for one in held:
+            self._held[one.queue.number, one.name, one.lease.fence] = one
+        try:
+            await self._send(Batch(held))
+        except BaseException:
+            for one in held:
+                self._held.pop((one.queue.number, one.name, one.lease.fence), None)
+            self._claims.give_back(held)
+            raise
+
+    async def _rest(self, found: Found, most: float, ends_at: float | None) -> None:
+        """Waits for an event, at most till the next due time, tick, idle message or end."""
+        most = min(most, self._sent_at + self._wants.idle_seconds - monotonic())
+        if ends_at is not None:
+            most = min(most, ends_at - monotonic())
+        seconds = pause(found.next_due_ms, found.now_ms, max(0.0, most))
+        if await self._sleep(seconds):
+            return
+        if monotonic() - self._sent_at >= self._wants.idle_seconds:
+            now_ms, read_at = self._clock
+            await self._send(Quiet(now_ms + int((monotonic() - read_at) * 1000) if now_ms else 0))
+        await self._recount()
+
+    async def _sleep(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.event.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _recount(self) -> None:
+        """Finds leases that ended without this stream being told."""
+        groups: dict[Queue, list[LeaseKey]] = {}
+        for key, held in self._held.items():
+            groups.setdefault(held.queue, []).append(key)
+        try:
+            for queue, leases in groups.items():
+                for at in range(0, len(leases), limits.SCRIPT_BATCH):
+                    part = leases[at : at + limits.SCRIPT_BATCH]
+                    still = await self._store.held(queue, [(n, fence) for _, n, fence in part])
+                    for key, is_held in zip(part, still, strict=True):
+                        if not is_held:
+                            self._held.pop(key, None)
+        except CodeQError as error:
+            _log.warning("stream %s cannot recount: %s", self._id, error)

@@ -1,0 +1,1 @@
+"""The `codeq` command."""

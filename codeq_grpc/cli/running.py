@@ -1,0 +1,48 @@
+"""Runs a server in the foreground until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from codeq_grpc import logs
+from codeq_grpc.app import run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from codeq_grpc.app import Ports
+    from codeq_grpc.settings import Settings
+
+
+@contextlib.asynccontextmanager
+async def stopped_by_signals() -> AsyncIterator[asyncio.Event]:
+    """An event that SIGINT and SIGTERM set; a second signal ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def first() -> None:
+        stop.set()
+        for number in numbers:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in numbers:
+        loop.add_signal_handler(number, first)
+    try:
+        yield stop
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+async def serve_until_stopped(
+    settings: Settings, stop: asyncio.Event, ready: Callable[[Ports], None]
+) -> None:
+    """Sets up logs and serves."""
+    logs.set_up(settings.log_level, settings.log_format, ZoneInfo(settings.timezone))
+    await run(settings, stop, ready)

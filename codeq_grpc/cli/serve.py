@@ -1,0 +1,56 @@
+"""`codeq serve`: a server in front of a Redis or Valkey that somebody else runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from codeq_grpc.app import Ports
+    from codeq_grpc.settings import Settings
+
+_log = logging.getLogger("codeq_grpc.serve")
+
+
+@click.command()
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings file: YAML, TOML or JSON (CODEQ_CONFIG).",
+)
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="Port for gRPC.")
+@click.option("--http-port", type=click.IntRange(0, 65535), help="Port for HTTP.")
+def serve(config: Path | None, grpc_port: int | None, http_port: int | None) -> None:
+    """Run a server. Settings come from CODEQ_* variables and the settings file."""
+    from codeq_grpc.settings import SettingsError, load_settings
+
+    ports = {"grpc_port": grpc_port, "http_port": http_port}
+    given = {name: port for name, port in ports.items() if port is not None}
+    try:
+        settings = load_settings(config, **given)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    if not settings.tokens:
+        raise click.UsageError(
+            "no token is configured, so nobody could call: make one with `codeq token` and name "
+            "its file in CODEQ_TOKENS_FILE. For a try-out, run `codeq dev`."
+        )
+    try:
+        asyncio.run(_serve(settings))
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+
+
+async def _serve(settings: Settings) -> None:
+    from codeq_grpc.cli.running import serve_until_stopped, stopped_by_signals
+
+    def ready(_: Ports) -> None:
+        if settings.identity_service_url:
+            _log.warning("identity_service_url is accepted but not used yet: tokens decide")
+
+    async with stopped_by_signals() as stop:
+        await serve_until_stopped(settings, stop, ready)

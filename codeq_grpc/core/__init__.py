@@ -1,0 +1,1 @@
+"""Pure rules and nouns: no await, no I/O, the standard library only."""

@@ -1,0 +1,113 @@
+"""Everything that can go wrong by contract. Each class carries its reason.
+
+A class's docstring is its default message. `metadata` travels to the caller in
+`google.rpc.ErrorInfo`; `fields` (path -> what is wrong) in `google.rpc.BadRequest`;
+`retry_after` (seconds) in `google.rpc.RetryInfo`. The status code of each reason stands in
+`codeq_grpc.wire.errors`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CodeQError(Exception):
+    """An internal error; the log has it under the request id."""
+
+    reason: ClassVar[str] = "INTERNAL"
+    default_retry_after: ClassVar[float | None] = None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        metadata: dict[str, str] | None = None,
+        fields: dict[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.metadata = metadata or {}
+        self.fields = fields or {}
+        self.retry_after = self.default_retry_after if retry_after is None else retry_after
+        super().__init__(self.message)
+
+
+class InvalidField(CodeQError):
+    """A field of the request is not valid."""
+
+    reason = "INVALID_FIELD"
+
+    @classmethod
+    def at(cls, path: str, problem: str) -> InvalidField:
+        """The usual form: one field at fault, named by its path in the request."""
+        return cls(f"{path}: {problem}", fields={path: problem}, metadata={"field": path})
+
+
+class PayloadTooLarge(InvalidField):
+    """The payload is too large."""
+
+    reason = "PAYLOAD_TOO_LARGE"
+
+
+class MalformedMessage(CodeQError):
+    """The request is not a valid protobuf message of its type."""
+
+    reason = "MALFORMED_MESSAGE"
+
+
+class TaskNotFound(CodeQError):
+    """There is no such task."""
+
+    reason = "TASK_NOT_FOUND"
+
+
+class LeaseLost(CodeQError):
+    """The lease is not, or no longer, the current one of its task; nothing was changed."""
+
+    reason = "LEASE_LOST"
+
+
+class StoreFull(CodeQError):
+    """The store is out of memory; ended and drained tasks free it."""
+
+    reason = "STORE_FULL"
+    default_retry_after = 5.0
+
+
+class TooManyStreams(CodeQError):
+    """This server holds as many streams as it may; open it on another one or later."""
+
+    reason = "TOO_MANY_STREAMS"
+    default_retry_after = 1.0
+
+
+class StoreUnavailable(CodeQError):
+    """The store cannot be reached or does not accept commands now."""
+
+    reason = "STORE_UNAVAILABLE"
+    default_retry_after = 0.5
+
+
+class Draining(CodeQError):
+    """This server is shutting down; call another one or again in a moment."""
+
+    reason = "DRAINING"
+    default_retry_after = 0.2
+
+
+class CredentialMissing(CodeQError):
+    """Send `authorization: Bearer <token>`."""
+
+    reason = "CREDENTIAL_MISSING"
+
+
+class CredentialInvalid(CodeQError):
+    """The credential is not valid."""
+
+    reason = "CREDENTIAL_INVALID"
+
+
+class ScopeMissing(CodeQError):
+    """The credential does not allow this call."""
+
+    reason = "SCOPE_MISSING"

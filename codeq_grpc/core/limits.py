@@ -1,0 +1,57 @@
+"""Every limit of the API in one place; docs/protocol.md is held against it by a test.
+
+Durations are milliseconds, sizes bytes, texts characters.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SECOND: Final = 1_000
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+
+MESSAGE_BYTES: Final = 4 << 20
+BATCH_BYTES: Final = 3 << 20
+PAYLOAD_BYTES: Final = 1 << 20
+METADATA_BYTES: Final = 16 << 10
+
+COMMAND_CHARS: Final = 128
+WORKER_ID_CHARS: Final = 128
+CONTENT_TYPE_CHARS: Final = 128
+ERROR_TYPE_CHARS: Final = 256
+ERROR_MESSAGE_CHARS: Final = 4_096
+ERROR_DETAIL_CHARS: Final = 32_768
+
+HEADERS: Final = 64
+HEADER_KEY_CHARS: Final = 128
+HEADER_VALUE_CHARS: Final = 4_096
+
+PRIORITY_MAX: Final = 9
+PRIORITY_DEFAULT: Final = 5
+
+ATTEMPTS_MAX: Final = 100
+BACKOFF_MAX_MS: Final = DAY
+MULTIPLIER_MAX: Final = 100.0
+
+LEASE_MIN_MS: Final = 1 * SECOND
+LEASE_MAX_MS: Final = DAY
+DELAY_MAX_MS: Final = 3_653 * DAY
+RETRY_DELAY_MAX_MS: Final = 366 * DAY
+
+BATCH_TASKS: Final = 1_000
+COMMANDS_PER_CLAIM: Final = 32
+COMMANDS_PER_ADMIN_QUEUES: Final = 1_000
+MAX_OUTSTANDING: Final = 10_000
+STREAM_BATCH_DEFAULT: Final = 100
+WAIT_MAX_MS: Final = 60 * SECOND
+IDLE_INTERVAL_MIN_MS: Final = 1 * SECOND
+IDLE_INTERVAL_MAX_MS: Final = 60 * SECOND
+IDLE_INTERVAL_DEFAULT_MS: Final = 15 * SECOND
+
+CLEANUP_DEFAULT: Final = 1_000
+CLEANUP_MAX: Final = 10_000
+
+SCRIPT_BATCH: Final = 500
+"""Items per script call, but for an atomic batch, which is one call of up to BATCH_TASKS."""

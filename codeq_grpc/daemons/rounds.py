@@ -1,0 +1,59 @@
+"""When which queue is due for a look."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from codeq_grpc.core import limits
+from codeq_grpc.core.clock import monotonic
+from codeq_grpc.core.errors import CodeQError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from codeq_grpc.store.keys import Queue
+    from codeq_grpc.store.registry import Registry
+
+_log = logging.getLogger(__name__)
+_NAP = 0.5
+"""Seconds after which new queues are noticed, and a failed store is tried again."""
+
+
+class Rounds:
+    """Looks at each queue when something is due in it, and at least every `longest` seconds."""
+
+    def __init__(self, name: str, registry: Registry, *, longest: float) -> None:
+        self._name = name
+        self._registry = registry
+        self._longest = longest
+        self._looks: dict[Queue, float] = {}
+
+    async def run(self, look: Callable[[Queue], Awaitable[float | None]]) -> None:
+        """For ever. `look` gives the seconds till the next one, None for no idea."""
+        while True:
+            try:
+                nap = await self.tick(look)
+            except CodeQError as error:
+                _log.warning("%s: %s", self._name, error)
+                nap = _NAP
+            except Exception:  # noqa: BLE001 - a bug in one round must not end all
+                _log.exception("%s broke; it goes on", self._name)
+                nap = _NAP
+            await asyncio.sleep(nap)
+
+    async def tick(self, look: Callable[[Queue], Awaitable[float | None]]) -> float:
+        """One round over the queues that are due; gives the seconds till the next."""
+        await self._registry.refresh()
+        for queue in self._registry.known():
+            if self._looks.get(queue, 0.0) <= monotonic():
+                wait = await look(queue)
+                wait = self._longest if wait is None else min(wait, self._longest)
+                self._looks[queue] = monotonic() + wait
+        return min([_NAP, *(at - monotonic() for at in self._looks.values() if at > monotonic())])
+
+
+def until(due_ms: int, now_ms: int) -> float | None:
+    """Seconds from now to a time of the store, a moment later for its milliseconds; None for 0."""
+    return max(0.0, (due_ms - now_ms) / limits.SECOND) + 0.002 if due_ms else None

@@ -1,0 +1,1 @@
+"""HTTP for those who do not speak gRPC: a gRPC client like any other."""

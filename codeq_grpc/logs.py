@@ -1,0 +1,75 @@
+"""Structured logs: one JSON object a line, or plain text for people; both with the request id."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextvars import ContextVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+REQUEST_ID: Final[ContextVar[str]] = ContextVar("codeq_request_id", default="")
+"""Id of the call being served, empty outside of calls."""
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+def _extras(record: logging.LogRecord) -> dict[str, object]:
+    extras = {k: v for k, v in vars(record).items() if k not in _STANDARD}
+    request_id = REQUEST_ID.get()
+    if request_id:
+        extras["request_id"] = request_id
+    return extras
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self, zone: ZoneInfo) -> None:
+        super().__init__()
+        self._zone = zone
+
+    def time(self, record: logging.LogRecord) -> str:
+        return datetime.fromtimestamp(record.created, self._zone).isoformat(timespec="milliseconds")
+
+
+class JsonFormatter(_Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """time, level, logger, message, then whatever the call site added."""
+        line: dict[str, object] = {
+            "time": self.time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_extras(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class TextFormatter(_Formatter):
+    """For a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time, level, message, additions."""
+        extras = "".join(f" {key}={value}" for key, value in _extras(record).items())
+        # Line breaks in what clients sent must not look like lines of this log.
+        message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
+        line = f"{self.time(record)} {record.levelname.lower():7} {message}{extras}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def set_up(level: str, form: str, zone: ZoneInfo) -> None:
+    """Logs of this process go to standard error; `form` is json or text."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter(zone) if form == "json" else TextFormatter(zone))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("aiohttp.access", "asyncio", "grpc"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

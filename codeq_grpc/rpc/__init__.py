@@ -1,0 +1,1 @@
+"""Answers calls: interceptors around servicers of a few lines."""

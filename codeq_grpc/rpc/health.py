@@ -1,0 +1,149 @@
+"""grpc.health.v1 with Check, Watch and List, and what it reports.
+
+Services are "" (everything), `codeq.v1.CodeQService` and one a check of the store,
+`store.<check>`. List adds the reasons of what is not serving to its trailing metadata, as JSON
+under `x-codeq-health`; the HTTP gateway reads them there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from codeq.v1 import codeq_service_pb2
+from codeq_grpc import __version__
+from codeq_grpc.core.clock import monotonic
+from codeq_grpc.store.health import CHECKS, check_store, describe_store
+
+if TYPE_CHECKING:
+    from codeq_grpc.store.connection import Connection
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+SERVICE: Final = codeq_service_pb2.DESCRIPTOR.services_by_name["CodeQService"].full_name
+DETAILS_KEY: Final = "x-codeq-health"
+_SERVING: Final[Any] = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING: Final[Any] = health_pb2.HealthCheckResponse.NOT_SERVING
+_UNKNOWN: Final[Any] = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+_PERIOD: Final = 1.0
+"""Seconds between checks of the store."""
+
+
+class Health:
+    """What is fit to serve; checks the store every second."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._problems: dict[str, str] = {"reachable": "not checked yet"}
+        self._store: dict[str, str] = {}
+        self._draining = False
+        self._began = monotonic()
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await self.check()
+            await asyncio.sleep(_PERIOD)
+
+    async def check(self) -> None:
+        """One look at the store."""
+        problems = await check_store(self._connection)
+        if not problems and (self._problems or not self._store):
+            self._store = await describe_store(self._connection)
+        if problems != self._problems:
+            self._problems = problems
+            self._tell()
+
+    def drain(self) -> None:
+        """NOT_SERVING from now on, so that load balancers look elsewhere."""
+        self._draining = True
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is about to end."""
+        return self._draining
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set at the next change of a status; take it before looking at the statuses."""
+        return self._changed
+
+    def statuses(self) -> dict[str, Any]:
+        """Status of every service."""
+        fit = not self._problems and not self._draining
+        whole = _SERVING if fit else _NOT_SERVING
+        unknown = "reachable" in self._problems
+        checks = {
+            f"store.{check}": _NOT_SERVING
+            if check in self._problems or (unknown and check != "reachable")
+            else _SERVING
+            for check in CHECKS
+        }
+        return {"": whole, SERVICE: whole, **checks}
+
+    def details(self) -> dict[str, Any]:
+        """For people: version, uptime, store, and what is wrong by service."""
+        reasons = {f"store.{check}": reason for check, reason in self._problems.items()}
+        if self._draining:
+            reasons["server"] = "the server is draining"
+        return {
+            "version": __version__,
+            "uptime_seconds": round(monotonic() - self._began, 1),
+            "store": self._store,
+            "reasons": reasons,
+        }
+
+
+class HealthServicer(health_pb2_grpc.HealthServicer):
+    """Check, Watch and List."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> health_pb2.HealthCheckResponse:
+        """The status of one service; NOT_FOUND for an unknown one."""
+        status = self._health.statuses().get(request.service)
+        if status is None:
+            context.set_code(grpc.StatusCode.NOT_FOUND)
+            context.set_details("unknown service")
+            return health_pb2.HealthCheckResponse()
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
+        """The status of one service and its changes; SERVICE_UNKNOWN for an unknown one. Ends
+        when the server drains, after telling so: a watcher must not hold up its shutdown.
+        """
+        told = None
+        while True:
+            changed = self._health.changed
+            status = self._health.statuses().get(request.service, _UNKNOWN)
+            if status != told:
+                told = status
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+            if self._health.draining:
+                return
+            await changed.wait()
+
+    async def List(
+        self, request: health_pb2.HealthListRequest, context: Context
+    ) -> health_pb2.HealthListResponse:
+        """The status of every service, and reasons in the trailing metadata."""
+        details = json.dumps(self._health.details())
+        context.set_trailing_metadata((*context.trailing_metadata(), (DETAILS_KEY, details)))
+        statuses = {
+            name: health_pb2.HealthCheckResponse(status=status)
+            for name, status in self._health.statuses().items()
+        }
+        return health_pb2.HealthListResponse(statuses=statuses)

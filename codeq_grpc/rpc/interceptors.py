@@ -1,0 +1,224 @@
+"""Errors outermost, then authentication. Only the error interceptor aborts calls."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import re
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from codeq_grpc.auth.permissions import PERMISSIONS
+from codeq_grpc.core.clock import monotonic
+from codeq_grpc.core.errors import CodeQError, MalformedMessage, ScopeMissing, StoreUnavailable
+from codeq_grpc.logs import REQUEST_ID
+from codeq_grpc.rpc.context import PRINCIPAL, time_remaining
+from codeq_grpc.wire.errors import DETAILS_KEY, to_status
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from codeq_grpc.auth.tokens import Tokens
+
+    Handler = grpc.RpcMethodHandler[Any, Any]
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+_log = logging.getLogger(__name__)
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_ANSWER_TIME: Final = 0.1
+"""Seconds kept of the client's deadline for the answer that the store did not give one."""
+
+
+class _Malformed:
+    """Stands for a request that could not be parsed: grpc would answer UNKNOWN by itself."""
+
+
+_MALFORMED: Final = _Malformed()
+
+
+def _tolerant(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    if parse is None:
+        return None
+
+    def deserialize(raw: bytes) -> Any:
+        try:
+            return parse(raw)
+        except Exception:  # noqa: BLE001 - whatever the parser objects to
+            return _MALFORMED
+
+    return deserialize
+
+
+def request_id_of(details: grpc.HandlerCallDetails) -> str:
+    """The caller's request id if it is a harmless text, or a new one."""
+    for key, value in details.invocation_metadata or ():
+        if key == "x-request-id" and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
+    return secrets.token_hex(8)
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Turns every exception into a status with details, and bounds every unary call in time."""
+
+    def __init__(self, *, call_timeout: float) -> None:
+        self._call_timeout = call_timeout
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wraps the handler; a refusal by an inner interceptor becomes a handler that aborts."""
+        method = handler_call_details.method
+        call = _Call(method, request_id_of(handler_call_details), self._call_timeout)
+        REQUEST_ID.set(call.request_id)
+        try:
+            handler = await continuation(handler_call_details)
+        except CodeQError as error:
+            return _refusing(call, error)
+        return None if handler is None else _wrapped(handler, call)
+
+
+def _refusing(call: _Call, error: CodeQError) -> Handler:
+    # A unary handler would wait for a request message that an attacker never sends, and hold
+    # its place till then; a streaming one runs at once.
+    async def refuse(_: Any, context: Context) -> None:
+        await call.abort(context, error)
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _wrapped(handler: Handler, call: _Call) -> Handler:
+    parse = _tolerant(handler.request_deserializer)
+    serialize = handler.response_serializer
+    if handler.request_streaming or handler.response_streaming:
+        inner = (
+            handler.stream_stream
+            if handler.request_streaming and handler.response_streaming
+            else handler.unary_stream or handler.stream_unary
+        )
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.request_streaming
+            else grpc.unary_stream_rpc_method_handler
+        )
+
+        async def stream(request: Any, context: Context) -> None:
+            await call.serve(context, lambda: _stream(inner, request, context), timed=False)
+
+        return make(stream, parse, serialize)
+
+    async def unary(request: Any, context: Context) -> Any:
+        return await call.serve(context, lambda: _unary(handler, request, context), timed=True)
+
+    return grpc.unary_unary_rpc_method_handler(unary, parse, serialize)
+
+
+async def _unary(handler: Handler, request: Any, context: Context) -> Any:
+    if request is _MALFORMED:
+        raise MalformedMessage
+    behaviour: Any = handler.unary_unary
+    return await behaviour(request, context)
+
+
+async def _stream(behaviour: Any, request: Any, context: Context) -> None:
+    if request is _MALFORMED:
+        raise MalformedMessage
+    if inspect.isasyncgenfunction(behaviour):
+        async for message in behaviour(request, context):
+            await context.write(message)
+    else:
+        await behaviour(request, context)
+
+
+class _Call:
+    """One call on its way through the server."""
+
+    def __init__(self, method: str, request_id: str, timeout: float) -> None:
+        self.method = method
+        self.request_id = request_id
+        self._timeout = timeout
+        self._began = monotonic()
+
+    async def serve(
+        self, context: Context, work: Callable[[], Awaitable[Any]], *, timed: bool
+    ) -> Any:
+        """Runs the behaviour; whatever it raises becomes a status."""
+        context.set_trailing_metadata((("x-request-id", self.request_id),))
+        try:
+            async with asyncio.timeout(self._limit(context) if timed else None):
+                result = await work()
+        except CodeQError as error:
+            await self.abort(context, error)
+        except TimeoutError:
+            await self.abort(context, StoreUnavailable("the store did not answer in time"))
+        except grpc.aio.AbortError:
+            raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                self._log(logging.DEBUG, "CANCELLED")
+                raise
+            # Not the peer: something inside was cancelled. grpc would send no status at all.
+            await self.abort(context, StoreUnavailable("the call was interrupted; repeat it"))
+        except Exception:  # noqa: BLE001 - logged in full, told as INTERNAL
+            _log.exception("call broke", extra={"method": self.method})
+            await self.abort(context, CodeQError(f"internal error, request id {self.request_id}"))
+        else:
+            self._log(logging.DEBUG, "OK")
+            return result
+
+    def _limit(self, context: Context) -> float:
+        remaining = time_remaining(context)
+        if remaining is None:
+            return self._timeout
+        return min(self._timeout, max(0.0, remaining - _ANSWER_TIME))
+
+    async def abort(self, context: Context, error: CodeQError) -> None:
+        """Ends the call with the error's status and details."""
+        if type(error) is CodeQError:
+            _log.error("internal error: %s", error.message, extra={"method": self.method})
+            error = CodeQError(f"internal error, request id {self.request_id}")
+        code, message, details = to_status(error)
+        self._log(logging.INFO, code.name, reason=error.reason, detail=message)
+        await context.abort(
+            code, message, ((DETAILS_KEY, details), ("x-request-id", self.request_id))
+        )
+
+    def _log(self, level: int, code: str, **more: str) -> None:
+        if not _log.isEnabledFor(level):
+            return
+        principal = PRINCIPAL.get(None)
+        who = {"subject": principal.subject, "tenant": principal.tenant} if principal else {}
+        took = round((monotonic() - self._began) * 1000, 1)
+        _log.log(
+            level,
+            "call",
+            extra={"method": self.method, "code": code, "took_ms": took, **who, **more},
+        )
+
+
+class AuthInterceptor(grpc.aio.ServerInterceptor):
+    """Makes the credential a principal and checks the scope before a request is even read."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Raises CredentialMissing, CredentialInvalid or ScopeMissing."""
+        principal = self._tokens.authorize(
+            handler_call_details.method, handler_call_details.invocation_metadata or ()
+        )
+        if principal is not None:
+            PRINCIPAL.set(principal)
+        handler = await continuation(handler_call_details)
+        if handler is not None and handler_call_details.method not in PERMISSIONS:
+            raise ScopeMissing(metadata={"method": handler_call_details.method})
+        return handler

@@ -1,0 +1,185 @@
+"""The one reader of the environment and of the configuration file.
+
+Every setting can be given as `CODEQ_<NAME>`, in the file as `name` or `camelName`; the names of
+the scheduler that codeQ replaces are accepted too (PORT, REDIS_ADDR, IDENTITY_SERVICE_URL,
+IDENTITY_SERVICE_API_KEY). The environment goes before the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.alias_generators import to_camel
+
+from codeq_grpc.core.principal import ROLES, TENANT_NAME, Principal
+
+_BARE: Final = ("PORT", "REDIS_ADDR", "IDENTITY_SERVICE_URL", "IDENTITY_SERVICE_API_KEY")
+
+
+class SettingsError(Exception):
+    """The settings are not valid; the message says which and why."""
+
+
+class TokenEntry(BaseModel):
+    """One known token."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    subject: str = Field(min_length=1, max_length=128)
+    tenant: str
+    roles: tuple[str, ...] = Field(min_length=1)
+
+    @field_validator("tenant")
+    @classmethod
+    def _tenant(cls, value: str) -> str:
+        if not TENANT_NAME.fullmatch(value):
+            message = "must be 1 to 64 letters, digits and ._- characters"
+            raise ValueError(message)
+        return value
+
+    @field_validator("roles")
+    @classmethod
+    def _roles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(value) - set(ROLES))
+        if unknown:
+            message = f"unknown role {unknown[0]!r}, known are {', '.join(ROLES)}"
+            raise ValueError(message)
+        return value
+
+    def principal(self) -> Principal:
+        """Who this token is."""
+        scopes = frozenset(scope for role in self.roles for scope in ROLES[role])
+        return Principal(subject=self.subject, tenant=self.tenant, scopes=scopes)
+
+
+class Settings(BaseModel):
+    """Settings of a server. Times in the unit their name says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    env: str = "production"
+    grpc_host: str = Field("127.0.0.1")
+    grpc_port: int = Field(50051, ge=0, le=65535)
+    http_host: str = Field("127.0.0.1")
+    http_port: int = Field(8080, ge=0, le=65535)
+    redis_url: str = Field("")
+    redis_addr: str = Field("localhost:6379")
+    store_timeout_seconds: float = Field(5.0, gt=0, le=60)
+    store_connections: int = Field(64, ge=4, le=4096)
+    tokens_file: Path | None = Field(None)
+    tokens: tuple[TokenEntry, ...] = ()
+    timezone: str = "UTC"
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info")
+    log_format: Literal["json", "text"] = Field("json")
+    default_lease_seconds: int = Field(300, ge=1, le=86_400)
+    requeue_inspect_limit: int = Field(200, ge=1, le=500)
+    retention_hours: float = Field(24.0, gt=0)
+    max_payload_bytes: int = Field(1 << 20, ge=1, le=3 << 20)
+    max_streams: int = Field(2_000, ge=1)
+    max_stream_age_seconds: float = Field(0.0, ge=0)
+    drain_seconds: float = Field(20.0, ge=0)
+    reflection: bool = False
+    reuse_port: bool = Field(False)
+    identity_service_url: str = Field("")
+    identity_service_api_key: str = Field("")
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            message = f"{value!r} is not an IANA time zone"
+            raise ValueError(message) from error
+        return value
+
+    def store_url(self) -> str:
+        """Where the store is."""
+        return self.redis_url or f"redis://{self.redis_addr}"
+
+    def principals(self) -> dict[str, Principal]:
+        """Known tokens: SHA-256 -> principal."""
+        return {entry.sha256: entry.principal() for entry in self.tokens}
+
+
+def _parse(path: Path) -> Any:
+    text = path.read_text()
+    if path.suffix == ".toml":
+        return tomllib.loads(text)
+    if path.suffix == ".json":
+        return json.loads(text)
+    return yaml.safe_load(text)
+
+
+def _read_file(path: Path, what: str) -> Any:
+    try:
+        return _parse(path)
+    except OSError as error:
+        message = f"{what} {path}: {error.strerror}"
+        raise SettingsError(message) from error
+    except (ValueError, yaml.YAMLError) as error:
+        message = f"{what} {path}: {error}"
+        raise SettingsError(message) from error
+
+
+def _environment() -> dict[str, Any]:
+    found: dict[str, Any] = {
+        name.lower(): os.environ[name] for name in _BARE if os.environ.get(name)
+    }
+    known = set(Settings.model_fields)
+    for name, value in os.environ.items():
+        field = name.removeprefix("CODEQ_").lower()
+        if name.startswith("CODEQ_") and field in known and value:
+            found[field] = value
+    if "http_port" in found:
+        found.pop("port", None)
+    if "tokens" in found:
+        try:
+            found["tokens"] = json.loads(found["tokens"])
+        except ValueError as error:
+            message = f"CODEQ_TOKENS is not JSON: {error}"
+            raise SettingsError(message) from error
+    return found
+
+
+def _canonical(given: dict[str, Any]) -> dict[str, Any]:
+    """Every alias under its field's name, so that sources can go before one another."""
+    names = {"port": "http_port"}
+    for name in Settings.model_fields:
+        names[to_camel(name)] = name
+    return {names.get(key, key): value for key, value in given.items()}
+
+
+def load_settings(config: Path | None = None, /, **given: Any) -> Settings:
+    """Settings from `given`, the environment and the file, in this order of precedence; raises
+    SettingsError.
+    """
+    config = config or (
+        Path(os.environ["CODEQ_CONFIG"]) if os.environ.get("CODEQ_CONFIG") else None
+    )
+    from_file = _read_file(config, "configuration file") if config else {}
+    if from_file is not None and not isinstance(from_file, dict):
+        message = f"configuration file {config}: must be a mapping of names to values"
+        raise SettingsError(message)
+    values = _canonical(from_file or {}) | _canonical(_environment()) | given
+    if values.get("tokens_file"):
+        entries = _read_file(Path(values["tokens_file"]), "tokens file")
+        values["tokens"] = [*(entries or []), *values.get("tokens", [])]
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from error
+
+
+def _explain(error: ValidationError) -> str:
+    # The input is left out: it may be a secret.
+    lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+    return "settings are not valid: " + "; ".join(lines)

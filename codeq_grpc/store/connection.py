@@ -1,0 +1,161 @@
+"""Connections to the store, and what its errors mean.
+
+Nothing is repeated here on its own account: a call whose reply was lost may have been executed,
+and only the caller knows whether repeating is safe. NOSCRIPT is the exception, since the store
+says that it did nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+    TimeoutError as RedisTimeoutError,
+)
+
+from codeq_grpc.core.errors import CodeQError, StoreFull, StoreUnavailable
+from codeq_grpc.store import keys
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from redis.asyncio.client import PubSub
+
+    from codeq_grpc.store.scripts import Script
+
+_UNAVAILABLE: Final = (
+    "MISCONF",
+    "LOADING",
+    "READONLY",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "NOREPLICAS",
+    "BUSY",
+    "UNKILLABLE",
+    "max number of clients",
+)
+"""Errors that pass by themselves, as redis-py spells them, with or without their prefix."""
+_SPELLED: Final = (
+    "loading the dataset",
+    "against a read only",
+    "link with master is down",
+    "is busy running a script",
+    "not enough good replicas",
+    "the cluster is down",
+    "unable to persist",
+    "errors writing to the aof",
+)
+
+
+def _translate(error: RedisError) -> CodeQError:
+    text = str(error)
+    lower = text.lower()
+    if isinstance(error, ResponseError) and (
+        "OOM " in text or "used memory > 'maxmemory'" in lower or "out of memory" in lower
+    ):
+        return StoreFull()
+    passing = any(text.startswith(word) or f"{word} " in text for word in _UNAVAILABLE)
+    if passing or any(phrase in lower for phrase in _SPELLED):
+        return StoreUnavailable(f"the store refuses commands: {text[:200]}")
+    if isinstance(error, RedisConnectionError | RedisTimeoutError):
+        return StoreUnavailable()
+    return CodeQError(f"store error: {text[:500]}")
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        raise _translate(error) from error
+    except (OSError, TimeoutError) as error:
+        raise StoreUnavailable from error
+
+
+class Connection:
+    """A bounded pool to one store. Every call ends within about `timeout` seconds."""
+
+    def __init__(self, url: str, *, timeout: float = 5.0, size: int = 64) -> None:
+        self._pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=size,
+            timeout=timeout,
+            socket_timeout=timeout,
+            socket_connect_timeout=min(timeout, 2.0),
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+        self._redis = Redis(connection_pool=self._pool)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._redis.aclose()
+        await self._pool.disconnect()
+
+    async def run(self, script: Script, names: Sequence[bytes | str], args: Sequence[Any]) -> Any:
+        """One script call; raises StoreUnavailable, StoreFull or, for a bug, CodeQError."""
+        with _translated():
+            try:
+                return await self._redis.execute_command(
+                    "EVALSHA", script.sha, len(names), *names, *args
+                )
+            except NoScriptError:
+                return await self._redis.execute_command(
+                    "EVAL", script.source, len(names), *names, *args
+                )
+
+    async def read_registry(self) -> dict[bytes, bytes]:
+        """All queues: number -> tenant/command."""
+        with _translated():
+            rows: Any = await self._redis.hgetall(keys.REGISTRY[1])
+            return dict(rows)
+
+    async def registry_size(self) -> int:
+        """How many queues there are."""
+        with _translated():
+            return int(await self._redis.hlen(keys.REGISTRY[1]))
+
+    async def registry_row(self, number: int) -> bytes | None:
+        """tenant/command of one queue."""
+        with _translated():
+            row: Any = await self._redis.hget(keys.REGISTRY[1], str(number))
+            return bytes(row) if row else None
+
+    async def registry_number(self, name: str) -> int:
+        """Number of the queue tenant/command; 0 when there is none."""
+        with _translated():
+            return int(await self._redis.hget(keys.REGISTRY[2], name) or 0)
+
+    async def info(self) -> dict[str, Any]:
+        """INFO of the store, parsed."""
+        with _translated():
+            facts: dict[str, Any] = await self._redis.info()
+            return facts
+
+    async def probe_write(self) -> None:
+        """Fails with the reason when the store does not take writes."""
+        with _translated():
+            await self._redis.set(keys.PROBE, "1", px=60_000)
+
+    async def publish(self, server: str, message: bytes) -> None:
+        """Sends to one server's channel."""
+        with _translated():
+            await self._redis.publish(keys.wake_channel(server), message)
+
+    @contextlib.asynccontextmanager
+    async def subscribed(self, server: str) -> AsyncIterator[PubSub]:
+        """A subscription to a server's own channel, confirmed by the store."""
+        with _translated():
+            async with self._redis.pubsub() as pubsub:
+                await pubsub.subscribe(keys.wake_channel(server))
+                await pubsub.get_message(timeout=5.0)
+                yield pubsub

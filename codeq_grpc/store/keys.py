@@ -1,0 +1,73 @@
+"""Every key, and the ids that route to them.
+
+A queue shard has a fixed set of keys under one hash tag,
+`codeq:{<tenant>/<command>/<shard>}:<suffix>`; no key is made per task. A task id is 18
+url-safe characters: 8 for queue number and shard, 10 for the task's number, which is also its
+7 byte name inside the queue's keys.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass, field
+from typing import Final
+
+SUFFIXES: Final = ("s", "w", "m", "b", "o", "z", "l", "t", "d", "g", *(f"r{p}" for p in range(10)))
+"""settings, waiting servers, meta, bodies, outcomes, scheduled, leases, terminal, dead letters,
+waited-for tasks, and the pending lists by priority."""
+
+REGISTRY: Final = ("codeq:{registry}:last", "codeq:{registry}:numbers", "codeq:{registry}:names")
+PROBE: Final = "codeq:{probe}:writable"
+EPOCH_MS: Final = 1_704_067_200_000
+"""2024-01-01; numbers of queues and tasks count from it."""
+_ID_CHARS: Final = 18
+_PREFIX_CHARS: Final = 8
+
+
+def wake_channel(server: str) -> str:
+    """Where a server hears of work and of ended tasks."""
+    return f"codeq:wake:{server}"
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One shard of one queue of one tenant; `number` is 0 until its first task."""
+
+    tenant: str
+    command: str
+    number: int = 0
+    shard: int = 0
+    keys: dict[str, bytes] = field(init=False, repr=False, compare=False)
+    prefix: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        tag = f"codeq:{{{self.tenant}/{self.command}/{self.shard}}}"
+        object.__setattr__(self, "keys", {s: f"{tag}:{s}".encode() for s in SUFFIXES})
+        routing = self.number.to_bytes(5, "big") + self.shard.to_bytes(1, "big")
+        object.__setattr__(self, "prefix", urlsafe_b64encode(routing).decode())
+
+    def task_id(self, name: bytes) -> str:
+        """The id that callers see of a task's 7 byte name."""
+        return self.prefix + urlsafe_b64encode(name)[:10].decode()
+
+
+def parse_task_id(task_id: str) -> tuple[int, int, bytes] | None:
+    """Queue number, shard and name of a task id; None when it cannot be one."""
+    if len(task_id) != _ID_CHARS or not task_id.isascii():
+        return None
+    try:
+        routing = urlsafe_b64decode(task_id[:_PREFIX_CHARS])
+        name = urlsafe_b64decode(task_id[_PREFIX_CHARS:] + "==")
+    except binascii.Error:
+        return None
+    # Lenient decoding drops foreign characters and spare bits; only one spelling is an id.
+    spelled = urlsafe_b64encode(routing) + urlsafe_b64encode(name)[:10]
+    if spelled.decode() != task_id:
+        return None
+    return int.from_bytes(routing[:5], "big"), routing[5], name
+
+
+def created_ms(name: bytes) -> int:
+    """When a task was enqueued, which its name tells."""
+    return (int.from_bytes(name, "big") >> 12) + EPOCH_MS

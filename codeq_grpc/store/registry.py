@@ -1,0 +1,80 @@
+"""Which queues there are: name <-> number, cached in the process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from codeq_grpc.store import keys, scripts
+from codeq_grpc.store.keys import Queue, parse_task_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from codeq_grpc.store.connection import Connection
+
+
+class Registry:
+    """Queues by tenant and command, and by the number that task ids carry."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._by_name: dict[tuple[str, str], Queue] = {}
+        self._by_number: dict[int, Queue] = {}
+
+    def _add(self, number: int, name: str) -> Queue:
+        tenant, command = name.split("/", 1)
+        queue = Queue(tenant, command, number)
+        self._by_name[tenant, command] = queue
+        self._by_number[number] = queue
+        return queue
+
+    async def open(self, tenant: str, command: str) -> Queue:
+        """The queue, made if it does not exist."""
+        known = self._by_name.get((tenant, command))
+        return known or await self._register(tenant, command, 0)
+
+    async def _register(self, tenant: str, command: str, number: int) -> Queue:
+        name = f"{tenant}/{command}"
+        reply = await self._connection.run(scripts.REGISTER, keys.REGISTRY, (name, number))
+        return self._add(reply[1], name)
+
+    async def find(self, tenant: str, command: str) -> Queue:
+        """The queue; with number 0 when it has had no task yet. Makes nothing."""
+        known = self._by_name.get((tenant, command))
+        if known is not None:
+            return known
+        number = await self._connection.registry_number(f"{tenant}/{command}")
+        return self._add(number, f"{tenant}/{command}") if number else Queue(tenant, command)
+
+    async def of_task(self, tenant: str, task_id: str) -> tuple[Queue, bytes] | None:
+        """Queue and name of a task; None when the id is none or another tenant's."""
+        parsed = parse_task_id(task_id)
+        if parsed is None:
+            return None
+        number, shard, name = parsed
+        queue = self._by_number.get(number)
+        if queue is None:
+            row = await self._connection.registry_row(number)
+            queue = self._add(number, row.decode()) if row else None
+        if queue is None or queue.tenant != tenant or queue.shard != shard:
+            return None
+        return queue, name
+
+    async def refresh(self) -> None:
+        """Learns of queues other servers made; gives back rows that a store failover lost."""
+        if await self._connection.registry_size() == len(self._by_number):
+            return
+        rows = {
+            int(n): name.decode() for n, name in (await self._connection.read_registry()).items()
+        }
+        for number, name in rows.items():
+            if number not in self._by_number:
+                self._add(number, name)
+        for number in [n for n in self._by_number if n not in rows]:
+            lost = self._by_number.pop(number)
+            self._by_name.pop((lost.tenant, lost.command), None)
+            await self._register(lost.tenant, lost.command, number)
+
+    def known(self, tenant: str | None = None) -> Iterable[Queue]:
+        """Every queue known here, of one tenant or of all."""
+        return [q for q in self._by_name.values() if tenant is None or q.tenant == tenant]

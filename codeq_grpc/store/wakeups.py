@@ -1,0 +1,118 @@
+"""Messages between servers: work has come, a task has ended, a lease of a stream is over.
+
+Messages are hints: who waits also looks by itself every few seconds. A key name alone says
+"work in this queue"; key, NUL, name says "this task has ended"; `+` (reported) or `!` (lost),
+stream, NUL, then queue number, name and fence of each lease says "these leases are over".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Protocol
+
+from codeq_grpc.core.errors import CodeQError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from codeq_grpc.store.connection import Connection
+    from codeq_grpc.store.keys import Queue
+
+_NUMBER_BYTES = 5
+_NAME_BYTES = 7
+_LEASE_BYTES = 20
+
+LeaseKey = tuple[int, bytes, int]
+"""Queue number, name of the task, fence."""
+
+
+class Listener(Protocol):
+    """Who is told."""
+
+    def work(self, key: bytes) -> None:
+        """Tasks wait in the queue whose `w` key this is."""
+
+    def ended(self, key: bytes, name: bytes) -> None:
+        """A task of the queue whose `g` key this is has ended."""
+
+    def leases_over(self, stream: str, leases: Sequence[LeaseKey], *, lost: bool) -> None:
+        """Leases of a stream were reported, or lost."""
+
+    def missed(self) -> None:
+        """Messages may have been missed: look at everything."""
+
+
+def over_message(stream: str, leases: Sequence[LeaseKey], *, lost: bool) -> bytes:
+    """Tells the server of a stream that leases of it are over."""
+    packed = b"".join(
+        number.to_bytes(_NUMBER_BYTES, "big") + name + fence.to_bytes(8, "big")
+        for number, name, fence in leases
+    )
+    return (b"!" if lost else b"+") + stream.encode() + b"\0" + packed
+
+
+class Wakeups:
+    """One subscription a server; reconnects for ever and then tells that messages were missed."""
+
+    def __init__(
+        self, connection: Connection, server: str, on_error: Callable[[CodeQError], None]
+    ) -> None:
+        self._connection = connection
+        self._server = server
+        self._on_error = on_error
+        self.listening = asyncio.Event()
+
+    async def run(self, listener: Listener) -> None:
+        """Listens until cancelled."""
+        delay = 0.05
+        while True:
+            try:
+                async with self._connection.subscribed(self._server) as pubsub:
+                    self.listening.set()
+                    listener.missed()
+                    delay = 0.05
+                    while True:
+                        message = await pubsub.get_message(
+                            ignore_subscribe_messages=True, timeout=30.0
+                        )
+                        if message is not None:
+                            _dispatch(message["data"], listener)
+            except CodeQError as error:
+                self._on_error(error)
+            self.listening.clear()
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(delay * 2, 1.0)
+
+    async def tell(self, server: str, message: bytes) -> None:
+        """Sends to another server."""
+        await self._connection.publish(server, message)
+
+
+def _dispatch(message: bytes, listener: Listener) -> None:
+    key, found, rest = message.partition(b"\0")
+    if not found:
+        listener.work(key)
+    elif key[:1] in {b"!", b"+"}:
+        parts = (rest[at : at + _LEASE_BYTES] for at in range(0, len(rest), _LEASE_BYTES))
+        leases = [
+            (
+                int.from_bytes(part[:_NUMBER_BYTES], "big"),
+                part[_NUMBER_BYTES : _NUMBER_BYTES + _NAME_BYTES],
+                int.from_bytes(part[_NUMBER_BYTES + _NAME_BYTES :], "big"),
+            )
+            for part in parts
+        ]
+        listener.leases_over(key[1:].decode(), leases, lost=key[:1] == b"!")
+    else:
+        listener.ended(key, rest)
+
+
+def work_key(queue: Queue) -> bytes:
+    """The key that `Listener.work` names."""
+    return queue.keys["w"]
+
+
+def ended_key(queue: Queue) -> bytes:
+    """The key that `Listener.ended` names."""
+    return queue.keys["g"]

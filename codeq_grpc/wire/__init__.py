@@ -1,0 +1,1 @@
+"""Between protobuf and our nouns: checks requests, builds responses, maps errors."""

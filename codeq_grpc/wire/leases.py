@@ -1,0 +1,108 @@
+"""What workers say and get: outcomes, heartbeats, claimed tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from codeq.v1 import codeq_service_pb2 as pb, task_pb2
+from codeq_grpc.core import limits
+from codeq_grpc.core.errors import InvalidField
+from codeq_grpc.core.records import Outcome
+from codeq_grpc.core.task import Ending
+from codeq_grpc.wire.checks import check_lease, check_text, duration_ms
+from codeq_grpc.wire.specs import check_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from codeq_grpc.core.records import Lease
+
+
+def _prefix(path: str) -> str:
+    return f"{path}." if path else ""
+
+
+def completed(request: pb.CompleteRequest, payload_bytes: int, path: str = "") -> Outcome:
+    """A checked CompleteRequest."""
+    task_id, fence = check_lease(request.lease, f"{_prefix(path)}lease")
+    check_payload(request.result, f"{_prefix(path)}result", payload_bytes)
+    return Outcome(task_id, fence, Ending.COMPLETE, request.result.SerializeToString())
+
+
+def failed(request: pb.FailRequest, path: str = "") -> Outcome:
+    """A checked FailRequest."""
+    task_id, fence = check_lease(request.lease, f"{_prefix(path)}lease")
+    error, at = request.error, f"{_prefix(path)}error"
+    check_text(error.type, f"{at}.type", limits.ERROR_TYPE_CHARS)
+    check_text(error.message, f"{at}.message", limits.ERROR_MESSAGE_CHARS)
+    check_text(error.detail, f"{at}.detail", limits.ERROR_DETAIL_CHARS)
+    delay = None
+    if error.HasField("retry_delay"):
+        delay = duration_ms(error.retry_delay, f"{at}.retry_delay", 0, limits.RETRY_DELAY_MAX_MS)
+    text = error.SerializeToString()
+    return Outcome(task_id, fence, Ending.FAIL, text, delay, error.non_retryable)
+
+
+def abandoned(request: pb.AbandonRequest, path: str = "") -> Outcome:
+    """A checked AbandonRequest."""
+    task_id, fence = check_lease(request.lease, f"{_prefix(path)}lease")
+    delay = 0
+    if request.HasField("delay"):
+        delay = duration_ms(request.delay, f"{_prefix(path)}delay", 0, limits.RETRY_DELAY_MAX_MS)
+    return Outcome(task_id, fence, Ending.ABANDON, b"", delay)
+
+
+def outcome(request: pb.Outcome, index: int, payload_bytes: int) -> Outcome:
+    """One checked item of a ReportRequest."""
+    kind = request.WhichOneof("outcome")
+    path = f"outcomes[{index}].{kind}"
+    if kind == "complete":
+        return completed(request.complete, payload_bytes, path)
+    if kind == "fail":
+        return failed(request.fail, path)
+    if kind == "abandon":
+        return abandoned(request.abandon, path)
+    raise InvalidField.at(f"outcomes[{index}]", "must be complete, fail or abandon")
+
+
+def heartbeat(request: pb.LeaseHeartbeat, index: int) -> tuple[str, int, int]:
+    """Task id, fence and extension in ms (0: as claimed) of one checked heartbeat."""
+    path = f"leases[{index}]"
+    task_id, fence = check_lease(request.lease, f"{path}.lease")
+    extend = 0
+    if request.HasField("extend"):
+        extend = duration_ms(
+            request.extend, f"{path}.extend", limits.LEASE_MIN_MS, limits.LEASE_MAX_MS
+        )
+    return task_id, fence, extend
+
+
+def claimed(leases: Iterable[Lease]) -> list[task_pb2.ClaimedTask]:
+    """Leased tasks as workers get them."""
+    tasks = []
+    for lease in leases:
+        task = task_pb2.ClaimedTask(attempt=lease.attempt, max_attempts=lease.max_attempts)
+        task.lease.task_id = lease.task_id
+        task.lease.fence = lease.fence
+        task.spec.MergeFromString(lease.spec)
+        task.lease_expire_time.FromMilliseconds(lease.expire_ms)
+        task.create_time.FromMilliseconds(lease.create_ms)
+        tasks.append(task)
+    return tasks
+
+
+def lease_lost(task_id: str, fence: int, reason: str) -> pb.Directive:
+    """The order to stop working on a lease."""
+    return pb.Directive(
+        lease=task_pb2.LeaseRef(task_id=task_id, fence=fence),
+        kind=pb.DIRECTIVE_KIND_LEASE_LOST,
+        reason=reason,
+    )
+
+
+def lease_expired_error() -> bytes:
+    """The error that a task keeps of an attempt whose lease expired."""
+    error = task_pb2.TaskError(
+        type="lease_expired", message="the lease expired before the attempt was reported"
+    )
+    return error.SerializeToString()

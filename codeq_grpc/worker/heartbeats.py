@@ -1,0 +1,98 @@
+"""Keeps the leases of a worker alive and hears which are lost."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from codeq.v1.codeq_service_pb2 import DIRECTIVE_KIND_LEASE_LOST
+from codeq_grpc.client.errors import code_of
+from codeq_grpc.core import clock, limits
+from codeq_grpc.core.errors import CodeQError
+from codeq_grpc.worker.leases import Key
+from codeq_grpc.worker.reports import FATAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from codeq_grpc.client import Client
+    from codeq_grpc.worker.leases import Lease, Leases
+    from codeq_grpc.worker.runner import Runner
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT_MAX: Final = 10.0
+_TIMEOUT_MIN: Final = 0.5
+_REPEAT_MAX: Final = 2.0
+
+
+class Heartbeats:
+    """One loop for all leases: a call for those that are past a third of their time."""
+
+    def __init__(
+        self,
+        client: Client,
+        leases: Leases,
+        runner: Runner,
+        *,
+        on_fatal: Callable[[CodeQError], None],
+    ) -> None:
+        self._client = client
+        self._leases = leases
+        self._runner = runner
+        self._on_fatal = on_fatal
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        while True:
+            await self._leases.until_due()
+            await self.tick()
+
+    async def tick(self) -> None:
+        """Ends leases whose time is over and extends those that are due."""
+        now = clock.monotonic()
+        for lease in self._leases:
+            if lease.deadline <= now:
+                self._end(lease, now)
+        due = [lease for lease in self._leases if lease.beat_at <= now]
+        for at in range(0, len(due), limits.BATCH_TASKS):
+            await self._beat(due[at : at + limits.BATCH_TASKS])
+
+    def _end(self, lease: Lease, now: float) -> None:
+        if lease.reporting:
+            # The report decides: it may have been applied, only its answer is missing.
+            lease.beat_at = now + lease.length / 3
+        else:
+            self._runner.lose(lease.ref, "its time was over before a heartbeat got through")
+
+    async def _beat(self, leases: list[Lease]) -> None:
+        sent = clock.monotonic()
+        shortest = min(lease.length for lease in leases)
+        timeout = min(_TIMEOUT_MAX, max(_TIMEOUT_MIN, shortest / 4))
+        try:
+            response = await self._client.heartbeat(
+                [lease.ref for lease in leases], timeout=timeout
+            )
+        except CodeQError as error:
+            self._failed(leases, error)
+            return
+        lost = {
+            Key.of(directive.lease): directive.reason
+            for directive in response.directives
+            if directive.kind == DIRECTIVE_KIND_LEASE_LOST
+        }
+        for lease in leases:
+            if (reason := lost.get(Key.of(lease.ref))) is None:
+                # From the moment of sending: the server's extension began no earlier.
+                lease.extend(sent)
+            else:
+                lease.beat_at = sent + lease.length / 3
+                self._runner.lose(lease.ref, reason)
+
+    def _failed(self, leases: list[Lease], error: CodeQError) -> None:
+        logger.warning("heartbeat of %d leases: %s: %s", len(leases), error.reason, error)
+        if code_of(error) in FATAL:
+            self._on_fatal(error)
+        now = clock.monotonic()
+        for lease in leases:
+            lease.beat_at = now + min(_REPEAT_MAX, lease.length / 10)

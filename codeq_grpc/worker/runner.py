@@ -1,0 +1,132 @@
+"""Runs handlers: never more at once than there are slots, each to exactly one end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from codeq_grpc.core import clock
+from codeq_grpc.worker import outcomes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from codeq.v1.codeq_service_pb2 import Outcome
+    from codeq.v1.task_pb2 import LeaseRef
+    from codeq_grpc.worker.handlers import Handlers
+    from codeq_grpc.worker.leases import Lease, Leases
+    from codeq_grpc.worker.reports import Reports
+
+logger = logging.getLogger(__name__)
+
+
+class Runner:
+    """Takes received leases, starts their handlers, hands their ends to `reports`."""
+
+    def __init__(
+        self, handlers: Handlers, leases: Leases, reports: Reports, *, concurrency: int
+    ) -> None:
+        self._handlers = handlers
+        self._leases = leases
+        self._reports = reports
+        self._concurrency = concurrency
+        self._waiting: deque[Lease] = deque()
+        self._running: dict[asyncio.Task[Outcome | None], Lease] = {}
+        self._accepting = True
+        self._cancelled = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def running(self) -> int:
+        """Handlers that run now."""
+        return len(self._running)
+
+    def receive(self, leases: Iterable[Lease]) -> None:
+        """Starts what was received, as far as slots are free; gives it back while draining."""
+        if self._accepting:
+            self._waiting.extend(leases)
+            self._fill()
+            return
+        for lease in leases:
+            self._reports.add(lease, outcomes.abandoned(lease.ref))
+
+    def lose(self, ref: LeaseRef, reason: str) -> None:
+        """The lease is lost: stops its handler, reports nothing.
+
+        Not so for one whose report is under way, as the server forgets a lease the moment it
+        applies the report: the answer to the report tells which of both it was.
+        """
+        lease = self._leases.find(ref)
+        if lease is None or lease.reporting:
+            return
+        logger.warning("lease lost: %s (%s)", lease.context, reason or "no reason given")
+        lease.context.lost.set()
+        self._reports.forget(lease)
+        if lease.runner is not None:
+            lease.runner.cancel()
+
+    def stop(self) -> None:
+        """Starts nothing more and gives back what waits; what runs goes on."""
+        self._accepting = False
+        waiting, self._waiting = self._waiting, deque()
+        self.receive(lease for lease in waiting if lease.held)
+
+    def cancel(self) -> None:
+        """Cancels what runs; it is given back unless a handler ends all the same."""
+        self._cancelled = True
+        for task in self._running:
+            task.cancel()
+
+    def give_up(self) -> None:
+        """Gives back what runs even now; its handlers have ignored their cancellation."""
+        for lease in self._running.values():
+            if lease.held and not lease.reporting:
+                logger.warning("still running, given back: %s", lease.context)
+                self._reports.add(lease, outcomes.abandoned(lease.ref))
+
+    async def until_idle(self) -> None:
+        """Waits until no handler runs."""
+        await self._idle.wait()
+
+    def _fill(self) -> None:
+        while self._waiting and len(self._running) < self._concurrency:
+            lease = self._waiting.popleft()
+            if lease.held:
+                self._start(lease)
+
+    def _start(self, lease: Lease) -> None:
+        lease.started_at = clock.monotonic()
+        task = asyncio.create_task(self._run(lease))
+        lease.runner = task
+        self._running[task] = lease
+        self._idle.clear()
+        task.add_done_callback(self._ended)
+
+    async def _run(self, lease: Lease) -> Outcome | None:
+        """The end of one attempt, None for one that is not to be reported."""
+        try:
+            result = await self._handlers.call(lease.context)
+            return outcomes.completed(lease.ref, result)
+        except asyncio.CancelledError as error:
+            if lease.context.lost.is_set():
+                return None
+            if self._cancelled:
+                return outcomes.abandoned(lease.ref)
+            # Something inside the handler was cancelled, not the handler: an error like others.
+            return outcomes.failed(lease.ref, error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is gets reported
+            return outcomes.failed(lease.ref, error)
+
+    def _ended(self, task: asyncio.Task[Outcome | None]) -> None:
+        lease = self._running.pop(task)
+        # Cancelled means: before its first step. A handler that began ends in `_run`.
+        outcome = outcomes.abandoned(lease.ref) if task.cancelled() else task.result()
+        if outcome is not None and lease.held and not lease.reporting:
+            self._reports.add(lease, outcome)
+        self._fill()
+        if not self._running:
+            self._idle.set()
+            self._reports.flush_soon()

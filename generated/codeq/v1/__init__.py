@@ -1,0 +1,1 @@
+"""Messages and stubs of codeq.v1, written by `make generate`."""
