@@ -16,6 +16,7 @@ from codeq_grpc.broker.reports import Reports
 from codeq_grpc.broker.streams import Streams
 from codeq_grpc.broker.tasks import Tasks
 from codeq_grpc.broker.wakeups import Waiters
+from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.retry import RetryPolicy
 from codeq_grpc.daemons.promoter import Promoter
 from codeq_grpc.daemons.pruner import Pruner
@@ -33,7 +34,7 @@ from codeq_grpc.wire.leases import lease_expired_error
 from codeq_grpc.wire.specs import SpecChecker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     import grpc
 
@@ -153,36 +154,45 @@ class App:
             error=lease_expired_error(),
         )
         pruner = Pruner(registry, store, retention_ms=int(settings.retention_hours * 3_600_000))
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(work)
-                for work in (
-                    self._wakeups.run(self._waiters),
-                    self.health.run(),
-                    Promoter(registry, store).run(),
-                    reaper.run(),
-                    pruner.run(),
-                )
-            ]
-            try:
-                yield
-            finally:
-                for task in tasks:
-                    task.cancel()
+        work = (
+            lambda: self._wakeups.run(self._waiters),
+            self.health.run,
+            Promoter(registry, store).run,
+            reaper.run,
+            pruner.run,
+        )
+        tasks = [asyncio.get_running_loop().create_task(_for_ever(one)) for one in work]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _drain(self) -> None:
         """NOT_SERVING, streams told, waiting claims answered, calls finished, leases returned."""
         _log.info("draining")
+        ends_at = monotonic() + self._settings.drain_seconds
         self.health.drain()
-        self._claims.drain()
+        self._waiters.drain()
         await self._streams.drain(self._settings.drain_seconds)
-        await self._server.stop(self._settings.drain_seconds)
+        await self._server.stop(max(_LAST_WORDS, ends_at - monotonic()))
         await self._background.drain(_LAST_WORDS)
         _log.info("stopped")
 
 
 def _is_any(host: str) -> bool:
     return host in {"0.0.0.0", "[::]", "::", ""}  # noqa: S104 - recognises, does not bind
+
+
+async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
+    """A daemon that breaks has a bug; the server goes on, and the daemon too."""
+    while True:
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 - logged in full
+            _log.exception("a daemon broke; it is started again")
+        await asyncio.sleep(1.0)
 
 
 def _log_lost_wakeups(error: CodeQError) -> None:

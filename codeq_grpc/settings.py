@@ -82,7 +82,7 @@ class Settings(BaseModel):
     default_lease_seconds: int = Field(300, ge=1, le=86_400)
     requeue_inspect_limit: int = Field(200, ge=1, le=500)
     retention_hours: float = Field(24.0, gt=0)
-    max_payload_bytes: int = Field(1 << 20, ge=1, le=3 << 20)
+    max_payload_bytes: int = Field(1 << 20, ge=1, le=3 << 19)
     max_streams: int = Field(2_000, ge=1)
     max_stream_age_seconds: float = Field(0.0, ge=0)
     drain_seconds: float = Field(20.0, ge=0)

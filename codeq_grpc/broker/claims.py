@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from codeq_grpc.broker.wakeups import pause
@@ -62,15 +63,10 @@ class Claims:
         self._store = store
         self._waiters = waiters
         self._background = background
-        self._draining = asyncio.Event()
 
     async def find(self, tenant: str, commands: Sequence[str]) -> list[Queue]:
         """The queues of these commands, existing or not."""
         return [await self._registry.find(tenant, command) for command in commands]
-
-    def drain(self) -> None:
-        """Whoever waits for tasks gets none."""
-        self._draining.set()
 
     async def claim(
         self,
@@ -93,23 +89,14 @@ class Claims:
                 event.clear()
                 found = await self.claim_now(queues, ask)
                 left = deadline - monotonic()
-                if found.held or left <= 0 or self._draining.is_set():
+                if found.held or left <= 0 or self._waiters.draining:
                     return found.held
-                await self._sleep(event, pause(found.next_due_ms, found.now_ms, left))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause(found.next_due_ms, found.now_ms, left)):
+                        await event.wait()
         finally:
             if leave is not None:
                 leave()
-
-    async def _sleep(self, event: asyncio.Event, seconds: float) -> None:
-        drained = self._background.spawn(self._draining.wait())
-        woken = self._background.spawn(event.wait())
-        try:
-            await asyncio.wait(
-                (drained, woken), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            drained.cancel()
-            woken.cancel()
 
     async def claim_now(self, queues: Sequence[Queue], ask: Ask) -> Found:
         """Claims without waiting, queue after queue. An error after something was leased is left
@@ -149,10 +136,13 @@ class Claims:
             )
         )
         try:
-            return await asyncio.shield(call)
+            claimed = await asyncio.shield(call)
         except asyncio.CancelledError:
             self._background.spawn(self._undo(queue, call))
             raise
+        if claimed.armed:
+            self._waiters.armed(queue)
+        return claimed
 
     async def _undo(self, queue: Queue, call: asyncio.Task[Claimed]) -> None:
         claimed = await call

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from codeq_grpc.broker.reports import not_found
-from codeq_grpc.broker.wakeups import SAFETY_TICK
+from codeq_grpc.broker.wakeups import pause
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
-from codeq_grpc.core.errors import CodeQError
+from codeq_grpc.core.errors import CodeQError, InvalidField
 from codeq_grpc.core.records import Record
 from codeq_grpc.core.task import TERMINAL, TaskState
 from codeq_grpc.store.keys import created_ms
@@ -108,6 +109,8 @@ class Tasks:
 
     async def get(self, tenant: str, task_id: str, *, full: bool, wait: float) -> Record:
         """One task, when it has ended or after `wait` seconds; raises TaskNotFound."""
+        if not task_id:
+            raise InvalidField.at("task_id", "must be set")
         found = await self._registry.of_task(tenant, task_id)
         if found is None:
             raise not_found(task_id)
@@ -141,13 +144,11 @@ class Tasks:
                 if await self._store.await_end(queue, name, self._waiters.server):
                     return
                 left = deadline - monotonic()
-                if left <= 0:
+                if left <= 0 or self._waiters.draining:
                     return
-                try:
-                    async with asyncio.timeout(min(left, SAFETY_TICK[1])):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause(0, 0, left)):
                         await event.wait()
-                except TimeoutError:
-                    continue
         finally:
             leave()
 

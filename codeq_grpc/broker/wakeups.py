@@ -29,6 +29,17 @@ def pause(next_due_ms: int, now_ms: int, most: float) -> float:
     return wait
 
 
+class _Waiting:
+    """Who waits in one queue."""
+
+    __slots__ = ("armed", "events", "queue")
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.events: set[asyncio.Event] = set()
+        self.armed = False
+
+
 class Holder(Protocol):
     """A stream that holds leases."""
 
@@ -49,25 +60,39 @@ class Waiters:
         self._store = store
         self._wakeups = wakeups
         self._background = background
-        self._work: dict[bytes, tuple[Queue, set[asyncio.Event]]] = {}
+        self._work: dict[bytes, _Waiting] = {}
         self._ends: dict[tuple[bytes, bytes], set[asyncio.Event]] = {}
         self._holders: dict[str, Holder] = {}
+        self.draining = False
 
     def join(self, queues: Iterable[Queue], event: asyncio.Event) -> Callable[[], None]:
         """Sets `event` when work comes to one of the queues, until the result is called."""
         joined = list(queues)
         for queue in joined:
-            self._work.setdefault(work_key(queue), (queue, set()))[1].add(event)
+            self._work.setdefault(work_key(queue), _Waiting(queue)).events.add(event)
 
         def leave() -> None:
             for queue in joined:
-                events = self._work[work_key(queue)][1]
-                events.discard(event)
-                if not events:
-                    del self._work[work_key(queue)]
+                waiting = self._work[work_key(queue)]
+                waiting.events.discard(event)
+                if waiting.events:
+                    continue
+                del self._work[work_key(queue)]
+                if waiting.armed:
                     self._background.spawn(self._store.pass_on(queue, self.server))
 
         return leave
+
+    def armed(self, queue: Queue) -> None:
+        """The store was asked to wake this server: it must be told when nobody waits any more."""
+        waiting = self._work.get(work_key(queue))
+        if waiting is not None:
+            waiting.armed = True
+
+    def drain(self) -> None:
+        """Whoever waits goes on without what it waited for."""
+        self.draining = True
+        self.missed()
 
     def join_end(self, queue: Queue, name: bytes, event: asyncio.Event) -> Callable[[], None]:
         """Sets `event` when a task ends, until the result is called."""
@@ -102,7 +127,8 @@ class Waiters:
 
     def work(self, key: bytes) -> None:
         """A message of the store: tasks wait."""
-        for event in self._work[key][1] if key in self._work else ():
+        waiting = self._work.get(key)
+        for event in waiting.events if waiting else ():
             event.set()
 
     def ended(self, key: bytes, name: bytes) -> None:
@@ -118,8 +144,8 @@ class Waiters:
 
     def missed(self) -> None:
         """The subscription was new or renewed: everybody looks."""
-        for _, events in self._work.values():
-            for event in events:
+        for waiting in self._work.values():
+            for event in waiting.events:
                 event.set()
         for events in self._ends.values():
             for event in events:

@@ -129,7 +129,11 @@ class Client:
             InvalidField: The server refuses a field; `fields` names it.
             StoreFull: The store is out of memory.
         """
-        request = pb.EnqueueRequest(task=spec(command, payload, **options))
+        return await self.enqueue_spec(spec(command, payload, **options))
+
+    async def enqueue_spec(self, task: task_pb2.TaskSpec) -> pb.EnqueueResponse:
+        """As `enqueue`, for a spec that was made before."""
+        request = pb.EnqueueRequest(task=task)
         return await self._call.unary("Enqueue", request, pb.EnqueueResponse)
 
     async def enqueue_many(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from codeq_grpc.store.registry import Registry
 
 _log = logging.getLogger(__name__)
-_NAP = 0.5
+_NAP = 1.0
 """Seconds after which new queues are noticed, and a failed store is tried again."""
 
 

@@ -8,6 +8,7 @@ under `x-codeq-health`; the HTTP gateway reads them there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from codeq.v1 import codeq_service_pb2
 from codeq_grpc import __version__
 from codeq_grpc.core.clock import monotonic
+from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.store.health import CHECKS, check_store, describe_store
 
 if TYPE_CHECKING:
@@ -54,7 +56,8 @@ class Health:
         """One look at the store."""
         problems = await check_store(self._connection)
         if not problems and (self._problems or not self._store):
-            self._store = await describe_store(self._connection)
+            with contextlib.suppress(CodeQError):
+                self._store = await describe_store(self._connection)
         if problems != self._problems:
             self._problems = problems
             self._tell()

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _ANSWER_TIME: Final = 0.1
-"""Seconds kept of the client's deadline for the answer that the store did not give one."""
+"""Seconds kept of the client's deadline, a fifth of it at most, to answer that the store did
+not."""
 
 
 class _Malformed:
@@ -175,7 +176,7 @@ class _Call:
         remaining = time_remaining(context)
         if remaining is None:
             return self._timeout
-        return min(self._timeout, max(0.0, remaining - _ANSWER_TIME))
+        return min(self._timeout, max(remaining - _ANSWER_TIME, remaining * 0.8))
 
     async def abort(self, context: Context, error: CodeQError) -> None:
         """Ends the call with the error's status and details."""

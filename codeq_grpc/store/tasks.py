@@ -148,7 +148,7 @@ class TaskStore:
             scripts.CLAIM, queue, (want, max_bytes, lease_ms, self._lease_ms, wake, claimant)
         )
         if reply[0] == b"EMPTY":
-            return Claimed(reply[1], [], reply[2], armed=True)
+            return Claimed(reply[1], [], reply[2], armed=bool(wake))
         it = iter(reply[2:])
         tasks = [(name, read_row(raw), spec) for name, raw, spec in zip(it, it, it, strict=True)]
         return Claimed(reply[1], tasks, 0, armed=False)

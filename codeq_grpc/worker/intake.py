@@ -161,9 +161,10 @@ class Intake:
                 kind = message.WhichOneof("message")
                 if kind == "opened":
                     silence = 2 * _interval(message.opened)
-                    logger.debug("stream %s: %d slots", message.opened.stream_id, grant.credit)
+                    self._opened(message.opened, grant)
                     continue
-                self._recovered()
+                # Not before: a server that opens streams only to break them must not be hurried.
+                self._backoff.reset()
                 if kind == "batch":
                     self._runner.receive(
                         [self._leases.add(task, grant) for task in message.batch.tasks]
@@ -173,8 +174,8 @@ class Intake:
                 elif kind == "drain":
                     return message.drain.reconnect_delay.ToTimedelta().total_seconds()
 
-    def _recovered(self) -> None:
-        self._backoff.reset()
+    def _opened(self, opened: pb.StreamOpened, grant: Grant) -> None:
+        logger.debug("stream %s: %d slots", opened.stream_id, grant.credit)
         if self._in_trouble:
             self._in_trouble = False
             logger.info("the server is back")

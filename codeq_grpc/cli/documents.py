@@ -1,0 +1,90 @@
+"""Messages as JSON documents, with the names that the HTTP API uses."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.json_format import MessageToDict
+
+from codeq.v1.task_pb2 import TaskState
+from codeq_grpc.client import decode
+
+if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    from codeq.v1.queue_pb2 import QueueStats
+    from codeq.v1.task_pb2 import Payload, Task, TaskError
+
+Document = dict[str, Any]
+_TEXT_MAX = 100_000
+
+
+def line(document: Document) -> str:
+    """A document in one line."""
+    return json.dumps(document, ensure_ascii=False)
+
+
+def state_name(state: TaskState) -> str:
+    """`COMPLETED` for TASK_STATE_COMPLETED."""
+    try:
+        return TaskState.Name(state).removeprefix("TASK_STATE_")
+    except ValueError:
+        return str(state)
+
+
+def payload(message: Payload) -> object:
+    """JSON as it is; other content as base64 beside its type."""
+    if not message.data:
+        return None
+    content_type = message.content_type
+    if content_type in {"", "application/json"} or content_type.endswith("+json"):
+        try:
+            return decode(message)
+        except ValueError:
+            pass
+    return {"data": base64.b64encode(message.data).decode(), "contentType": content_type}
+
+
+def task(message: Task) -> Document:
+    """A task; payload and result only where it has them."""
+    document: Document = MessageToDict(message)
+    document["state"] = state_name(message.state)
+    document["attempt"] = message.attempt
+    if message.spec.HasField("payload"):
+        document["spec"]["payload"] = payload(message.spec.payload)
+    if message.HasField("result"):
+        document["result"] = payload(message.result)
+    return document
+
+
+def queue(message: QueueStats) -> Document:
+    """Numbers of a queue, all of them and as numbers: Python's JSON is exact for 64 bits."""
+    document: Document = MessageToDict(message, always_print_fields_with_no_presence=True)
+    for field in message.DESCRIPTOR.fields:
+        if field.json_name in document and field.cpp_type == field.CPPTYPE_INT64:
+            document[field.json_name] = int(document[field.json_name])
+    return document
+
+
+def time(message: Timestamp) -> str:
+    """A time in UTC, to the millisecond."""
+    return message.ToDatetime().isoformat(sep=" ", timespec="milliseconds") + " UTC"
+
+
+def text(message: Payload) -> str:
+    """A payload for people: text and JSON as they are, otherwise what and how much it is."""
+    data, content_type = message.data, message.content_type
+    if not data:
+        return ""
+    try:
+        shown = data.decode()
+    except ValueError:
+        return f"({len(data)} bytes of {content_type or 'unknown content'})"
+    return shown if len(shown) <= _TEXT_MAX else f"{shown[:_TEXT_MAX]}\n({len(data)} bytes in all)"
+
+
+def error(message: TaskError) -> str:
+    """Type and message of an error in one line."""
+    return ": ".join(filter(None, (message.type, " ".join(message.message.split()))))

@@ -1,0 +1,83 @@
+"""`codeq enqueue`: tasks from the command line, from files, from standard input."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from codeq_grpc.cli.connection import connected
+from codeq_grpc.cli.values import DURATION, HEADER, PRIORITY, TEXT
+
+if TYPE_CHECKING:
+    from codeq_grpc.cli.connection import Connection
+    from codeq_grpc.cli.inputs import Input
+
+
+@click.command()
+@click.argument("command", type=TEXT)
+@click.argument("inputs", metavar="[FILE]...", nargs=-1)
+@click.option("--payload", type=TEXT, metavar="JSON", help="Payload of the one task.")
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    help="One task with the file's bytes; may be repeated, more files may follow; - is stdin.",
+)
+@click.option("--files-from", metavar="FILE", help="File names, one a line; - is stdin.")
+@click.option(
+    "--priority", type=PRIORITY, metavar="LEVEL", help="low, normal, high, critical, or 0 to 9."
+)
+@click.option("--delay", type=DURATION, help="Not before this time has passed, e.g. 10s.")
+@click.option("--lease", type=DURATION, help="How long a worker has for it, e.g. 5m.")
+@click.option("--max-attempts", type=click.IntRange(1, 100), help="Attempts allowed.")
+@click.option("--header", "headers", type=HEADER, multiple=True, help="Carried to the worker.")
+@click.option("--content-type", type=TEXT, metavar="TYPE", help="Media type of the payload.")
+@click.option("--wait", is_flag=True, help="Wait for the tasks to end and show how.")
+@click.option("--timeout", type=DURATION, help="Wait no longer than this.")
+@connected
+def enqueue(
+    command: str,
+    payload: str | None,
+    content_type: str | None,
+    connection: Connection,
+    **options: Any,
+) -> None:
+    r"""Enqueue tasks of the kind COMMAND, one for each FILE.
+
+    Without files it is one task, with the payload of --payload or none. Prints the ids of the
+    tasks, with --wait how they ended; the exit code is 1 if one failed.
+
+    \b
+    codeq enqueue greet --payload '{"name": "Ada"}' --wait
+    codeq enqueue count --file *.txt
+    find . -name '*.png' | codeq enqueue thumbnail --files-from -
+    """
+    if options["timeout"] is not None and not options["wait"]:
+        raise click.UsageError("--timeout goes with --wait")
+    inputs = _inputs(payload, content_type, options)
+
+    from codeq_grpc.cli.enqueuing import Enqueuing, spec_options
+
+    enqueuing = Enqueuing(command, inputs, spec_options(options), as_json=connection.as_json)
+    connection.run(
+        lambda client: enqueuing.run(client, wait=options["wait"], timeout=options["timeout"])
+    )
+    if enqueuing.failures:
+        raise click.exceptions.Exit(1)
+
+
+def _inputs(payload: str | None, content_type: str | None, options: dict[str, Any]) -> list[Input]:
+    from codeq_grpc.cli import inputs
+
+    names = [*options["files"], *options["inputs"]]
+    if options["files_from"] is not None:
+        if options["files_from"] == inputs.STDIN and inputs.STDIN in names:
+            raise click.UsageError("standard input can be read only once")
+        names += inputs.names_from(options["files_from"])
+    elif not names:
+        return [inputs.from_payload(payload, content_type)]
+    if payload is not None:
+        raise click.UsageError("a task has one payload: --payload or a file")
+    return inputs.from_files(names, content_type)

@@ -1,0 +1,56 @@
+"""The `codeq` command: its subcommands and its exit codes.
+
+0 is success, 1 a failure that one line on stderr explains, 2 wrong usage, 130 an interruption.
+Results go to stdout; messages and progress go to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from codeq_grpc import __version__
+from codeq_grpc.cli.dev import dev
+from codeq_grpc.cli.enqueue import enqueue
+from codeq_grpc.cli.queues import queues
+from codeq_grpc.cli.serve import serve
+from codeq_grpc.cli.tasks import show
+from codeq_grpc.cli.token import token
+from codeq_grpc.cli.work import work
+
+
+class Commands(click.Group):
+    """Commands in the order of a first acquaintance, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Names, in the order of their registration."""
+        return list(self.commands)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="codeq")
+def codeq() -> None:
+    """Work with codeQ, a task queue in front of Redis or Valkey."""
+
+
+for command in (dev, enqueue, work, queues, show, serve, token):
+    codeq.add_command(command)
+
+
+def main() -> None:
+    """Runs the command line and ends the process with its exit code."""
+    try:
+        code = codeq.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not complain at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

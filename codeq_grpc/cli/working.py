@@ -1,0 +1,135 @@
+"""Runs a worker in the foreground and shows what it does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from codeq_grpc.cli import documents
+from codeq_grpc.client import ServerUnavailable
+from codeq_grpc.core import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.live import Live
+
+    from codeq_grpc.cli.connection import Connection
+    from codeq_grpc.cli.programs import Program
+    from codeq_grpc.client import Client
+    from codeq_grpc.worker import Ended, Worker
+
+_EVERY: Final = 5.0
+"""Seconds between lines where there is no terminal."""
+_REFRESH: Final = 0.25
+_PATIENCE: Final = 2.0
+_KINDS: Final = {"complete": "COMPLETED", "fail": "ATTEMPT_FAILED", "abandon": "ABANDONED"}
+
+
+class Working:
+    """One run of `codeq work`: counts what ends and shows the counts."""
+
+    def __init__(self, connection: Connection, program: Program, concurrency: int) -> None:
+        self.program = program
+        self._connection = connection
+        self._concurrency = concurrency
+        self._done = 0
+        self._failed = 0
+        self._shown = 0
+        self._began = clock.monotonic()
+
+    async def run(self, client: Client, worker: Worker) -> None:
+        """Works until a signal.
+
+        Raises:
+            CodeQError: The server refuses the worker.
+        """
+        click.echo(
+            f"worker {worker.worker_id}, {self._concurrency} at a time; Ctrl-C to stop", err=True
+        )
+        with _logging():
+            showing = asyncio.create_task(self._show())
+            greeting = asyncio.create_task(self._greet(client))
+            try:
+                await worker.run(install_signal_handlers=True)
+            finally:
+                showing.cancel()
+                greeting.cancel()
+                await asyncio.wait({showing, greeting})
+                click.echo(self._counts(), err=True)
+
+    def ended(self, ended: Ended) -> None:
+        """Counts an attempt; with --json, one line about it."""
+        kind = "lost" if ended.outcome is None else ended.outcome.WhichOneof("outcome")
+        self._done += kind == "complete"
+        self._failed += kind == "fail"
+        if not self._connection.as_json:
+            return
+        document: documents.Document = {
+            "taskId": ended.context.task_id,
+            "command": ended.context.command,
+            "attempt": ended.context.attempt,
+            "end": _KINDS.get(kind or "", "LEASE_LOST"),
+            "seconds": round(ended.seconds, 3),
+        }
+        if ended.outcome is not None and kind == "fail":
+            error = ended.outcome.fail.error
+            document["error"] = {"type": error.type, "message": error.message}
+        click.echo(documents.line(document))
+
+    async def _greet(self, client: Client) -> None:
+        """Says so if there is no server: a worker waits for one, its user may not know."""
+        try:
+            await client.ready(_PATIENCE)
+        except ServerUnavailable as error:
+            click.echo(f"waiting: {self._connection.explain(error)}", err=True)
+
+    async def _show(self) -> None:
+        if sys.stderr.isatty() and not self._connection.as_json:
+            with _live() as live:
+                while True:
+                    live.update(self._counts())
+                    await asyncio.sleep(_REFRESH)
+        while True:
+            await asyncio.sleep(_EVERY)
+            if self._shown != self._done + self._failed:
+                click.echo(self._counts(), err=True)
+                self._shown = self._done + self._failed
+
+    def _counts(self) -> str:
+        ended = self._done + self._failed
+        rate = ended / max(clock.monotonic() - self._began, 0.001)
+        return f"done {self._done}, failed attempts {self._failed}, {rate:.1f}/s"
+
+
+@contextmanager
+def _live() -> Iterator[Live]:
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True, highlight=False), transient=True) as live:
+        yield live
+
+
+class _Stderr(logging.Handler):
+    """Writes to what stderr is at the moment: beside a live line it is not the usual one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+
+
+@contextmanager
+def _logging() -> Iterator[None]:
+    logger = logging.getLogger("codeq_grpc.worker")
+    handler = _Stderr()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
