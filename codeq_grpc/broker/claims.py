@@ -164,6 +164,7 @@ class Claims:
                     row.attempt,
                     row.max_attempts,
                     row.time_ms,
+                    row.time_ms - claimed.now_ms,
                     created_ms(name),
                     spec,
                 ),

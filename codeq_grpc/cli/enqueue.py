@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from codeq_grpc.cli.connection import connected
-from codeq_grpc.cli.values import DURATION, HEADER, PRIORITY, TEXT
+from codeq_grpc.cli.values import duration, header, priority, text
 
 if TYPE_CHECKING:
     from codeq_grpc.cli.connection import Connection
     from codeq_grpc.cli.inputs import Input
 
 
-@click.command()
-@click.argument("command", type=TEXT)
+_EXAMPLES: Final = """\b
+codeq enqueue greet --payload '{"name": "Ada"}' --wait
+codeq enqueue count --file *.txt
+find . -name '*.png' | codeq enqueue thumbnail --files-from -
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("command", type=text)
 @click.argument("inputs", metavar="[FILE]...", nargs=-1)
-@click.option("--payload", type=TEXT, metavar="JSON", help="Payload of the one task.")
+@click.option("--payload", type=text, metavar="JSON", help="Payload of the one task.")
 @click.option(
     "--file",
     "files",
@@ -27,15 +34,22 @@ if TYPE_CHECKING:
 )
 @click.option("--files-from", metavar="FILE", help="File names, one a line; - is stdin.")
 @click.option(
-    "--priority", type=PRIORITY, metavar="LEVEL", help="low, normal, high, critical, or 0 to 9."
+    "--priority", type=priority, metavar="LEVEL", help="low, normal, high, critical, or 0 to 9."
 )
-@click.option("--delay", type=DURATION, help="Not before this time has passed, e.g. 10s.")
-@click.option("--lease", type=DURATION, help="How long a worker has for it, e.g. 5m.")
+@click.option("--delay", type=duration, help="Not before this time has passed, e.g. 10s.")
+@click.option("--lease", type=duration, help="How long a worker has for it, e.g. 5m.")
 @click.option("--max-attempts", type=click.IntRange(1, 100), help="Attempts allowed.")
-@click.option("--header", "headers", type=HEADER, multiple=True, help="Carried to the worker.")
-@click.option("--content-type", type=TEXT, metavar="TYPE", help="Media type of the payload.")
+@click.option(
+    "--header",
+    "headers",
+    type=header,
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Carried to the worker.",
+)
+@click.option("--content-type", type=text, metavar="TYPE", help="Media type of the payload.")
 @click.option("--wait", is_flag=True, help="Wait for the tasks to end and show how.")
-@click.option("--timeout", type=DURATION, help="Wait no longer than this.")
+@click.option("--timeout", type=duration, help="Wait no longer than this.")
 @connected
 def enqueue(
     command: str,
@@ -44,15 +58,10 @@ def enqueue(
     connection: Connection,
     **options: Any,
 ) -> None:
-    r"""Enqueue tasks of the kind COMMAND, one for each FILE.
+    """Enqueue tasks of the kind COMMAND, one for each FILE.
 
     Without files it is one task, with the payload of --payload or none. Prints the ids of the
     tasks, with --wait how they ended; the exit code is 1 if one failed.
-
-    \b
-    codeq enqueue greet --payload '{"name": "Ada"}' --wait
-    codeq enqueue count --file *.txt
-    find . -name '*.png' | codeq enqueue thumbnail --files-from -
     """
     if options["timeout"] is not None and not options["wait"]:
         raise click.UsageError("--timeout goes with --wait")

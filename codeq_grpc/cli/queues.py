@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from codeq_grpc.cli.connection import connected
-from codeq_grpc.cli.values import TEXT
+from codeq_grpc.cli.values import text
 
 if TYPE_CHECKING:
     from codeq.v1.codeq_service_pb2 import AdminQueuesResponse
@@ -20,7 +20,7 @@ _COLUMNS = ("pending", "scheduled", "in_progress", "failed", "completed")
 
 
 @click.command()
-@click.argument("commands", metavar="[COMMAND]...", nargs=-1, type=TEXT)
+@click.argument("commands", metavar="[COMMAND]...", nargs=-1, type=text)
 @connected
 def queues(commands: tuple[str, ...], connection: Connection) -> None:
     """Show how many tasks the queues have in each state."""

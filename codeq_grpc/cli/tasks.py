@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from codeq_grpc.cli.connection import connected
-from codeq_grpc.cli.values import DURATION, TEXT
+from codeq_grpc.cli.values import duration, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +27,8 @@ _TIMES: Final[tuple[tuple[str, _TimeName], ...]] = (
 
 
 @click.command()
-@click.argument("task_id", type=TEXT)
-@click.option("--wait", type=DURATION, help="Wait so long for the task to end.")
+@click.argument("task_id", type=text)
+@click.option("--wait", type=duration, help="Wait so long for the task to end.")
 @click.option("--full", is_flag=True, help="Show payload and result, too.")
 @connected
 def show(task_id: str, wait: float | None, full: bool, connection: Connection) -> None:
@@ -84,6 +84,6 @@ def _print_contents(task: Task) -> None:
         ("result", documents.text(task.result)),
         ("error detail", task.error.detail),
     )
-    for name, text in contents:
-        if text:
-            click.echo(f"\n--- {name}\n{text.rstrip()}")
+    for name, content in contents:
+        if content:
+            click.echo(f"\n--- {name}\n{content.rstrip()}")

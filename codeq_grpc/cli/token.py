@@ -8,7 +8,7 @@ import secrets
 
 import click
 
-from codeq_grpc.cli.values import TEXT
+from codeq_grpc.cli.values import text
 from codeq_grpc.core.principal import ROLES, TENANT_NAME
 
 
@@ -20,7 +20,7 @@ def _tenant(_: click.Context, __: click.Parameter, name: str) -> str:
 
 @click.command()
 @click.option(
-    "--subject", required=True, type=TEXT, help="Whom the token is for, e.g. a service's name."
+    "--subject", required=True, type=text, help="Whom the token is for, e.g. a service's name."
 )
 @click.option("--tenant", required=True, callback=_tenant, help="Whose queues it opens.")
 @click.option(

@@ -1,107 +1,70 @@
-"""What people type: durations, priorities, headers."""
+"""What people type: durations, priorities, headers. Each function is a type for click."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from codeq_grpc.core import limits
 
-if TYPE_CHECKING:
-    from click import Context, Parameter
-
 LEVELS: Final = {"low": 2, "normal": 5, "high": 7, "critical": 9}
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|[smhd])")
+_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?|\.\d+")
 
 
-def parse_duration(text: str) -> float:
+def duration(value: str) -> float:
     """`10s`, `500ms`, `1h30m`, or a plain number of seconds; the result in seconds.
 
     Raises:
-        ValueError: It is none of these, or negative.
+        BadParameter: It is none of these.
     """
-    text = text.strip().lower()
-    parts = _PART.findall(text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        return math.fsum(float(number) * _UNITS[unit] for number, unit in parts)
-    seconds = float(text)
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ValueError(text)
-    return seconds
+    given = value.strip().lower()
+    if _NUMBER.fullmatch(given):
+        return float(given)
+    parts = _PART.findall(given)
+    if not parts or "".join(number + unit for number, unit in parts) != given:
+        raise click.BadParameter(f"{value!r} is not a duration such as 10s, 500ms, 5m, 2h or 1d")
+    return math.fsum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
-def parse_priority(text: str) -> int:
+def priority(value: str) -> int:
     """0 to 9, or the name of a level.
 
     Raises:
-        ValueError: It is neither.
+        BadParameter: It is neither.
     """
-    level = LEVELS.get(text.strip().lower())
-    priority = int(text) if level is None else level
-    if not 0 <= priority <= limits.PRIORITY_MAX:
-        raise ValueError(text)
-    return priority
+    given = value.strip().lower()
+    if given in LEVELS:
+        return LEVELS[given]
+    if len(given) == 1 and given in "0123456789"[: limits.PRIORITY_MAX + 1]:
+        return int(given)
+    raise click.BadParameter(f"{value!r} is not one of {', '.join(LEVELS)} or 0 to 9")
 
 
-class Text(click.ParamType[str]):
-    """Text that a message can carry; arguments of a program may be any bytes."""
+def header(value: str) -> tuple[str, str]:
+    """A header as `key=value`.
 
-    name = "text"
-
-    def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> str:
-        text = str(value)
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            self.fail("is not UTF-8", param, ctx)
-        return text
+    Raises:
+        BadParameter: It is of another form.
+    """
+    key, equals, content = text(value).partition("=")
+    if not (key and equals):
+        raise click.BadParameter(f"{value!r} is not of the form key=value")
+    return key, content
 
 
-class Duration(click.ParamType[float]):
-    """A duration in seconds."""
+def text(value: str) -> str:
+    """Text that a message can carry; the arguments of a program may be any bytes.
 
-    name = "duration"
-
-    def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> float:
-        if isinstance(value, int | float):
-            return float(value)
-        try:
-            return parse_duration(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is not a duration such as 10s, 500ms, 5m, 2h, 1d", param, ctx)
-
-
-class Priority(click.ParamType[int]):
-    """A priority by number or name."""
-
-    name = "priority"
-
-    def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> int:
-        try:
-            return parse_priority(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is not one of {', '.join(LEVELS)} or 0 to 9", param, ctx)
-
-
-class Header(click.ParamType[tuple[str, str]]):
-    """A header as `key=value`."""
-
-    name = "key=value"
-
-    def convert(
-        self, value: object, param: Parameter | None, ctx: Context | None
-    ) -> tuple[str, str]:
-        key, equals, text = TEXT.convert(value, param, ctx).partition("=")
-        if not (key and equals):
-            self.fail(f"{value!r} is not of the form key=value", param, ctx)
-        return key, text
-
-
-TEXT: Final = Text()
-DURATION: Final = Duration()
-PRIORITY: Final = Priority()
-HEADER: Final = Header()
+    Raises:
+        BadParameter: It is not UTF-8.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter("is not UTF-8") from None
+    return value

@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from codeq_grpc.cli.connection import connected
-from codeq_grpc.cli.values import DURATION, TEXT
+from codeq_grpc.cli.values import duration, text
 from codeq_grpc.core import limits
 
 if TYPE_CHECKING:
     from codeq_grpc.cli.connection import Connection
+
+
+_EXAMPLES: Final = """\b
+codeq work count --exec wc
+codeq work thumbnail --concurrency 8 --exec 'convert - -resize 128x128 png:-'
+"""
 
 
 def _program(_: click.Context, __: click.Parameter, line: str) -> list[str]:
@@ -31,8 +37,8 @@ def _program(_: click.Context, __: click.Parameter, line: str) -> list[str]:
     return [found, *words[1:]]
 
 
-@click.command()
-@click.argument("commands", metavar="COMMAND...", nargs=-1, required=True, type=TEXT)
+@click.command(epilog=_EXAMPLES)
+@click.argument("commands", metavar="COMMAND...", nargs=-1, required=True, type=text)
 @click.option(
     "--exec",
     "program",
@@ -48,9 +54,9 @@ def _program(_: click.Context, __: click.Parameter, line: str) -> list[str]:
     show_default="CPUs",
     help="Programs at a time.",
 )
-@click.option("--lease", type=DURATION, help="Lease to ask for, e.g. 5m; default from the task.")
-@click.option("--timeout", type=DURATION, help="Fail attempts that take longer.")
-@click.option("--worker-id", type=TEXT, help="Name of this worker; default host:pid:random.")
+@click.option("--lease", type=duration, help="Lease to ask for, e.g. 5m; default from the task.")
+@click.option("--timeout", type=duration, help="Fail attempts that take longer.")
+@click.option("--worker-id", type=text, help="Name of this worker; default host:pid:random.")
 @connected
 def work(
     commands: tuple[str, ...],
@@ -61,7 +67,7 @@ def work(
     worker_id: str | None,
     connection: Connection,
 ) -> None:
-    r"""Run a program for each task of the kinds COMMAND.
+    """Run a program for each task of the kinds COMMAND.
 
     The program gets the payload on its standard input and CODEQ_TASK_ID, CODEQ_COMMAND,
     CODEQ_ATTEMPT, CODEQ_FENCE and CODEQ_HEADER_<NAME> in its environment. What it writes to
@@ -70,10 +76,6 @@ def work(
 
     The first Ctrl-C or SIGTERM lets running programs finish, the second ends them and gives
     their tasks back.
-
-    \b
-    codeq work count --exec wc
-    codeq work thumbnail --concurrency 8 --exec 'convert - -resize 128x128 png:-'
     """
     if len(set(commands)) > limits.COMMANDS_PER_CLAIM:
         raise click.UsageError(f"a worker serves at most {limits.COMMANDS_PER_CLAIM} commands")

@@ -45,6 +45,7 @@ class Lease(NamedTuple):
     attempt: int
     max_attempts: int
     expire_ms: int
+    lease_ms: int
     create_ms: int
     spec: bytes
 

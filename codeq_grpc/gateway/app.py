@@ -40,10 +40,12 @@ class Gateway:
             for path in ("/readyz", "/ready"):
                 app.router.add_get(path, pages.ready)
             app.router.add_get("/health/detailed", pages.detailed)
-            runner = web.AppRunner(app, access_log=None, keepalive_timeout=15.0)
+            runner = web.AppRunner(
+                app, access_log=None, keepalive_timeout=15.0, shutdown_timeout=1.0
+            )
             await runner.setup()
             try:
-                site = web.TCPSite(runner, host, port, shutdown_timeout=1.0)
+                site = web.TCPSite(runner, host, port)
                 await site.start()
                 address: Any = runner.addresses[0]
                 yield address[1]

@@ -14,11 +14,14 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AuthenticationError,
+    ClusterDownError,
     ConnectionError as RedisConnectionError,
     NoScriptError,
     RedisError,
     ResponseError,
     TimeoutError as RedisTimeoutError,
+    TryAgainError,
 )
 
 from codeq_grpc.core.errors import CodeQError, StoreFull, StoreUnavailable
@@ -64,8 +67,12 @@ def _translate(error: RedisError) -> CodeQError:
     ):
         return StoreFull()
     passing = any(text.startswith(word) or f"{word} " in text for word in _UNAVAILABLE)
+    passing = passing or isinstance(error, ClusterDownError | TryAgainError)
     if passing or any(phrase in lower for phrase in _SPELLED):
         return StoreUnavailable(f"the store refuses commands: {text[:200]}")
+    # To redis-py this is a ConnectionError, or the cause of one; but it does not pass by itself.
+    if isinstance(error, AuthenticationError) or isinstance(error.__cause__, AuthenticationError):
+        return CodeQError(f"the store refuses our credentials: {text[:200]}")
     if isinstance(error, RedisConnectionError | RedisTimeoutError):
         return StoreUnavailable()
     return CodeQError(f"store error: {text[:500]}")

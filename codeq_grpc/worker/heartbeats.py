@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from codeq.v1.codeq_service_pb2 import DIRECTIVE_KIND_LEASE_LOST
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
     from codeq_grpc.client import Client
     from codeq_grpc.worker.leases import Lease, Leases
+    from codeq_grpc.worker.outages import Outages
     from codeq_grpc.worker.runner import Runner
-
-logger = logging.getLogger(__name__)
 
 _TIMEOUT_MAX: Final = 10.0
 _TIMEOUT_MIN: Final = 0.5
@@ -34,29 +33,36 @@ class Heartbeats:
         client: Client,
         leases: Leases,
         runner: Runner,
+        outages: Outages,
         *,
         on_fatal: Callable[[CodeQError], None],
     ) -> None:
         self._client = client
         self._leases = leases
         self._runner = runner
+        self._outages = outages
         self._on_fatal = on_fatal
 
     async def run(self) -> None:
         """Runs until cancelled."""
         while True:
             await self._leases.until_due()
-            await self.tick()
+            if not await self.tick():
+                shortest = min((lease.length for lease in self._leases), default=_REPEAT_MAX)
+                await asyncio.sleep(min(_REPEAT_MAX, shortest / 10))
 
-    async def tick(self) -> None:
-        """Ends leases whose time is over and extends those that are due."""
+    async def tick(self) -> bool:
+        """Ends leases whose time is over and extends those that are due; whether all went well."""
         now = clock.monotonic()
         for lease in self._leases:
             if lease.deadline <= now:
                 self._end(lease, now)
-        due = [lease for lease in self._leases if lease.beat_at <= now]
+        # Those that are nearly due come along, so that fewer calls are made.
+        due = [lease for lease in self._leases if lease.beat_at - lease.length / 12 <= now]
         for at in range(0, len(due), limits.BATCH_TASKS):
-            await self._beat(due[at : at + limits.BATCH_TASKS])
+            if not await self._beat(due[at : at + limits.BATCH_TASKS]):
+                return False
+        return True
 
     def _end(self, lease: Lease, now: float) -> None:
         if lease.reporting:
@@ -65,7 +71,7 @@ class Heartbeats:
         else:
             self._runner.lose(lease.ref, "its time was over before a heartbeat got through")
 
-    async def _beat(self, leases: list[Lease]) -> None:
+    async def _beat(self, leases: list[Lease]) -> bool:
         sent = clock.monotonic()
         shortest = min(lease.length for lease in leases)
         timeout = min(_TIMEOUT_MAX, max(_TIMEOUT_MIN, shortest / 4))
@@ -74,8 +80,11 @@ class Heartbeats:
                 [lease.ref for lease in leases], timeout=timeout
             )
         except CodeQError as error:
-            self._failed(leases, error)
-            return
+            if code_of(error) in FATAL:
+                self._on_fatal(error)
+            self._outages.failed("cannot extend leases", error)
+            return False
+        self._outages.over()
         lost = {
             Key.of(directive.lease): directive.reason
             for directive in response.directives
@@ -88,11 +97,4 @@ class Heartbeats:
             else:
                 lease.beat_at = sent + lease.length / 3
                 self._runner.lose(lease.ref, reason)
-
-    def _failed(self, leases: list[Lease], error: CodeQError) -> None:
-        logger.warning("heartbeat of %d leases: %s: %s", len(leases), error.reason, error)
-        if code_of(error) in FATAL:
-            self._on_fatal(error)
-        now = clock.monotonic()
-        for lease in leases:
-            lease.beat_at = now + min(_REPEAT_MAX, lease.length / 10)
+        return True

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from codeq_grpc.client import Client
     from codeq_grpc.worker.leases import Leases
+    from codeq_grpc.worker.outages import Outages
     from codeq_grpc.worker.runner import Runner
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Intake:
         request: pb.StreamClaimRequest,
         leases: Leases,
         runner: Runner,
+        outages: Outages,
         *,
         slots: int,
         on_fatal: Callable[[CodeQError], None],
@@ -57,13 +59,13 @@ class Intake:
         self._request = request
         self._leases = leases
         self._runner = runner
+        self._outages = outages
         self._slots = slots
         self._on_fatal = on_fatal
         self._backoff = Backoff()
         self._not_before = 0.0
         self._open: set[Grant] = set()
         self._closing = False
-        self._in_trouble = False
 
     async def run(self) -> None:
         """Opens streams, again when they end, until cancelled."""
@@ -130,17 +132,11 @@ class Intake:
             if code_of(error) in _FATAL:
                 self._on_fatal(error)
             else:
-                self._trouble(error)
+                self._outages.failed("no tasks for now", error)
         finally:
             grant.open = False
             self._open.discard(grant)
             self._leases.freed.set()
-
-    def _trouble(self, error: CodeQError) -> None:
-        """Tells of the first failure in a row; an outage is not to fill the log."""
-        level = logging.DEBUG if self._in_trouble else logging.WARNING
-        logger.log(level, "no tasks for now: %s: %s", error.reason, error)
-        self._in_trouble = True
 
     def _postpone(self, delay: float) -> None:
         self._not_before = max(self._not_before, clock.monotonic() + delay)
@@ -161,7 +157,8 @@ class Intake:
                 kind = message.WhichOneof("message")
                 if kind == "opened":
                     silence = 2 * _interval(message.opened)
-                    self._opened(message.opened, grant)
+                    logger.debug("stream %s: %d", message.opened.stream_id, grant.credit)
+                    self._outages.over()
                     continue
                 # Not before: a server that opens streams only to break them must not be hurried.
                 self._backoff.reset()
@@ -173,12 +170,6 @@ class Intake:
                     self._obey(message.directive)
                 elif kind == "drain":
                     return message.drain.reconnect_delay.ToTimedelta().total_seconds()
-
-    def _opened(self, opened: pb.StreamOpened, grant: Grant) -> None:
-        logger.debug("stream %s: %d slots", opened.stream_id, grant.credit)
-        if self._in_trouble:
-            self._in_trouble = False
-            logger.info("the server is back")
 
     def _obey(self, directive: pb.Directive) -> None:
         if directive.kind == pb.DIRECTIVE_KIND_LEASE_LOST:

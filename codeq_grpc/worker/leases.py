@@ -104,7 +104,8 @@ class Leases:
     def add(self, task: ClaimedTask, grant: Grant) -> Lease:
         """Notes a task that was just received."""
         now = clock.monotonic()
-        lease = Lease(task, grant, self._length or _own_length(task), now)
+        length = task.lease_duration.ToTimedelta().total_seconds()
+        lease = Lease(task, grant, length or self._length or _own_length(task), now)
         self._held[Key.of(lease.ref)] = lease
         grant.held += 1
         grant.received_at = now
@@ -140,6 +141,7 @@ class Leases:
 
 
 def _own_length(task: ClaimedTask) -> float:
+    """For a server that does not tell the length."""
     if not task.spec.HasField("lease_duration"):
         return DEFAULT_LENGTH
     return task.spec.lease_duration.ToTimedelta().total_seconds()

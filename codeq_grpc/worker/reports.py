@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from codeq_grpc.client import Client
     from codeq_grpc.worker.context import TaskContext
     from codeq_grpc.worker.leases import Lease, Leases
+    from codeq_grpc.worker.outages import Outages
 
     Batch = list[tuple[Lease, Outcome]]
 
@@ -61,12 +62,14 @@ class Reports:
         self,
         client: Client,
         leases: Leases,
+        outages: Outages,
         *,
         on_ended: Callable[[Ended], None] | None,
         on_fatal: Callable[[CodeQError], None],
     ) -> None:
         self._client = client
         self._leases = leases
+        self._outages = outages
         self._on_ended = on_ended
         self._on_fatal = on_fatal
         self._pending: deque[tuple[Lease, Outcome]] = deque()
@@ -155,9 +158,10 @@ class Reports:
                     await self._report(batch[:middle])
                     batch = batch[middle:]
                     continue
-                logger.warning("reporting %d ends: %s: %s", len(batch), error.reason, error)
+                self._outages.failed("cannot report", error)
                 batch = self._after(batch, [(at, error) for at in range(len(batch))])
             else:
+                self._outages.over()
                 batch = self._after(
                     batch, [(item.index, from_item(item)) for item in response.failures]
                 )

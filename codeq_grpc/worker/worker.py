@@ -18,6 +18,7 @@ from codeq_grpc.worker.handlers import Handlers
 from codeq_grpc.worker.heartbeats import Heartbeats
 from codeq_grpc.worker.intake import Intake
 from codeq_grpc.worker.leases import Leases
+from codeq_grpc.worker.outages import Outages
 from codeq_grpc.worker.reports import Ended, Reports
 from codeq_grpc.worker.runner import Runner
 
@@ -154,14 +155,18 @@ class Worker:
     async def _work(self) -> None:
         span = self._lease_duration
         leases = Leases(None if span is None else seconds(span))
-        reports = Reports(self._client, leases, on_ended=self._on_ended, on_fatal=self._fail)
+        outages = Outages()
+        reports = Reports(
+            self._client, leases, outages, on_ended=self._on_ended, on_fatal=self._fail
+        )
         runner = Runner(self._handlers, leases, reports, concurrency=self._concurrency)
-        heartbeats = Heartbeats(self._client, leases, runner, on_fatal=self._fail)
+        heartbeats = Heartbeats(self._client, leases, runner, outages, on_fatal=self._fail)
         intake = Intake(
             self._client,
             self._request(),
             leases,
             runner,
+            outages,
             slots=self._slots,
             on_fatal=self._fail,
         )
