@@ -17,6 +17,7 @@ from codeq_grpc.broker.streams import Streams
 from codeq_grpc.broker.tasks import Tasks
 from codeq_grpc.broker.wakeups import Waiters
 from codeq_grpc.core.clock import monotonic
+from codeq_grpc.core.errors import Draining
 from codeq_grpc.core.retry import RetryPolicy
 from codeq_grpc.daemons.promoter import Promoter
 from codeq_grpc.daemons.pruner import Pruner
@@ -34,11 +35,12 @@ from codeq_grpc.wire.leases import lease_expired_error
 from codeq_grpc.wire.specs import SpecChecker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     import grpc
 
     from codeq_grpc.core.errors import CodeQError
+    from codeq_grpc.core.principal import Principal
     from codeq_grpc.settings import Settings
 
 __all__ = (
@@ -52,6 +54,10 @@ __all__ = (
 )
 
 _log = logging.getLogger(__name__)
+_CLOSING: Final = 0.15
+"""Seconds of refusing calls before gRPC stops. It answers those that it has received and not yet
+begun with CANCELLED, which no client repeats. Less than the retry_after of Draining, so that who is
+refused does not come again in the very moment of stopping."""
 _LAST_WORDS: Final = 2.0
 """Seconds for what must still reach the store after the last call has ended."""
 
@@ -62,6 +68,19 @@ class Ports:
 
     grpc: int
     http: int
+
+
+class _Door(Tokens):
+    """Lets callers in until it is closed."""
+
+    closed = False
+
+    def authorize(
+        self, method: str, metadata: Iterable[tuple[str, str | bytes]]
+    ) -> Principal | None:
+        if self.closed:
+            raise Draining
+        return super().authorize(method, metadata)
 
 
 class App:
@@ -92,6 +111,7 @@ class App:
             max_age=settings.max_stream_age_seconds,
         )
         self.health = Health(self.connection)
+        self._door = _Door(settings.principals())
         self._server = self._build_server()
 
     def _build_server(self) -> grpc.aio.Server:
@@ -107,7 +127,7 @@ class App:
         return build_server(
             servicer,
             HealthServicer(self.health),
-            Tokens(settings.principals()),
+            self._door,
             reflect=settings.reflection,
             reuse_port=settings.reuse_port,
         )
@@ -125,9 +145,7 @@ class App:
             stack.push_async_callback(self._drain)
             host = "127.0.0.1" if _is_any(settings.grpc_host) else settings.grpc_host
             gateway = Gateway(f"{host}:{grpc_port}")
-            http_port = await stack.enter_async_context(
-                gateway.running(settings.http_host, settings.http_port)
-            )
+            http_port = await stack.enter_async_context(self._http(gateway))
             ports = Ports(grpc_port, http_port)
             _log.info(
                 "serving",
@@ -142,6 +160,16 @@ class App:
         except RuntimeError as error:
             message = f"cannot listen on {address} for gRPC"
             raise OSError(message) from error
+
+    @contextlib.asynccontextmanager
+    async def _http(self, gateway: Gateway) -> AsyncIterator[int]:
+        host, port = self._settings.http_host, self._settings.http_port
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                bound = await stack.enter_async_context(gateway.running(host, port))
+            except OSError as error:
+                raise OSError(f"cannot listen on {host}:{port} for HTTP") from error
+            yield bound
 
     @contextlib.asynccontextmanager
     async def _daemons(self) -> AsyncIterator[None]:
@@ -176,6 +204,8 @@ class App:
         self.health.drain()
         self._waiters.drain()
         await self._streams.drain(self._settings.drain_seconds)
+        self._door.closed = True
+        await asyncio.sleep(_CLOSING)
         await self._server.stop(max(_LAST_WORDS, ends_at - monotonic()))
         await self._background.drain(_LAST_WORDS)
         _log.info("stopped")

@@ -137,6 +137,9 @@ def _environment() -> dict[str, Any]:
     known = set(Settings.model_fields)
     for name, value in os.environ.items():
         field = name.removeprefix("CODEQ_").lower()
+        # Kubernetes announces a service called codeq-grpc as CODEQ_GRPC_PORT=tcp://...
+        if value.startswith("tcp://"):
+            continue
         if name.startswith("CODEQ_") and field in known and value:
             found[field] = value
     if "http_port" in found:

@@ -107,14 +107,14 @@ class Claims:
         size = limits.BATCH_BYTES
         try:
             for queue in queues:
-                claimed = await self._claim_one(queue, ask, ask.want - len(held), size)
+                claimed, found = await self._claim_one(queue, ask, ask.want - len(held), size)
                 now_ms = claimed.now_ms
                 if claimed.next_due_ms:
                     next_due = min(next_due or claimed.next_due_ms, claimed.next_due_ms)
-                found = await self._named(queue, claimed)
                 held += found
                 size -= sum(len(one.lease.spec) for one in found)
-                if len(held) >= ask.want or size <= 0:
+                # The next queue gives a task whatever its size; the reply must hold that too.
+                if len(held) >= ask.want or size < limits.BATCH_BYTES - limits.MORE_BYTES:
                     break
         except CodeQError:
             if not held:
@@ -124,9 +124,25 @@ class Claims:
             raise
         return Found(held, now_ms, next_due)
 
-    async def _claim_one(self, queue: Queue, ask: Ask, want: int, size: int) -> Claimed:
-        call = self._background.spawn(
-            self._store.claim(
+    async def _claim_one(
+        self, queue: Queue, ask: Ask, want: int, size: int
+    ) -> tuple[Claimed, list[Held]]:
+        call = self._background.spawn(self._take(queue, ask, want, size))
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            self._background.spawn(self._undo(call))
+            raise
+
+    async def _undo(self, call: asyncio.Task[tuple[Claimed, list[Held]]]) -> None:
+        _, held = await call
+        self.give_back(held)
+
+    async def _take(
+        self, queue: Queue, ask: Ask, want: int, size: int
+    ) -> tuple[Claimed, list[Held]]:
+        while True:
+            claimed = await self._store.claim(
                 queue,
                 ask.claimant,
                 want=min(want, limits.SCRIPT_BATCH),
@@ -134,19 +150,12 @@ class Claims:
                 lease_ms=ask.lease_ms,
                 wake=self._waiters.server if ask.arm else "",
             )
-        )
-        try:
-            claimed = await asyncio.shield(call)
-        except asyncio.CancelledError:
-            self._background.spawn(self._undo(queue, call))
-            raise
+            # Neither tasks nor armed: it only cleared away a lot of what aborted scripts left.
+            if claimed.tasks or claimed.armed or not ask.arm:
+                break
         if claimed.armed:
             self._waiters.armed(queue)
-        return claimed
-
-    async def _undo(self, queue: Queue, call: asyncio.Task[Claimed]) -> None:
-        claimed = await call
-        self.give_back(await self._named(queue, claimed))
+        return claimed, await self._named(queue, claimed)
 
     async def _named(self, queue: Queue, claimed: Claimed) -> list[Held]:
         if not claimed.tasks:

@@ -106,21 +106,22 @@ class Streams:
         """Runs one stream until it drains or its task is cancelled; `send` returns when the
         transport took the message. Raises Draining and TooManyStreams.
         """
+        queues = await self._claims.find(subscription.tenant, subscription.commands)
         if self._draining:
             raise Draining
         if len(self._open) >= self._most:
             raise TooManyStreams(metadata={"limit": str(self._most)})
-        queues = await self._claims.find(subscription.tenant, subscription.commands)
         stream_id = f"{self._waiters.server}.{next(self._numbers)}"
-        stream = ClaimStream(stream_id, subscription, queues, self._claims, self._store, send)
+        stream = ClaimStream(
+            stream_id, subscription, queues, self._claims, self._store, self._waiters, send
+        )
         self._open.add(stream)
         self._empty.clear()
         self._waiters.add_holder(stream_id, stream)
-        leave = self._waiters.join(queues, stream.event)
         try:
             await stream.run(self._max_age)
         finally:
-            leave()
+            stream.stop_waiting()
             self._waiters.remove_holder(stream_id)
             self._open.discard(stream)
             if not self._open:
@@ -146,6 +147,7 @@ class ClaimStream:
         queues: Sequence[Queue],
         claims: Claims,
         store: TaskStore,
+        waiters: Waiters,
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         self.event = asyncio.Event()
@@ -154,6 +156,8 @@ class ClaimStream:
         self._queues = queues
         self._claims = claims
         self._store = store
+        self._waiters = waiters
+        self._leave: Callable[[], None] | None = None
         self._send_raw = send
         self._claimant = pack_claimant(stream_id, subscription.worker_id)
         self._held: dict[LeaseKey, Held] = {}
@@ -202,6 +206,12 @@ class ClaimStream:
                 self._claims.give_back(list(self._held.values()))
             raise
 
+    def stop_waiting(self) -> None:
+        """Whoever takes no tasks keeps no wake-up from others who would."""
+        if self._leave is not None:
+            self._leave()
+            self._leave = None
+
     async def _send(self, message: Message) -> None:
         await self._send_raw(message)
         self._sent_at = monotonic()
@@ -216,7 +226,10 @@ class ClaimStream:
         """
         credit = self._wants.max_outstanding - len(self._held)
         if credit <= 0:
+            self.stop_waiting()
             return _NOTHING, SAFETY_TICK[1]
+        if self._leave is None:
+            self._leave = self._waiters.join(self._queues, self.event)
         want = min(credit, self._wants.max_batch)
         ask = Ask(self._claimant, want, self._wants.lease_ms, arm=True)
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from codeq_grpc.broker.reports import not_found
 from codeq_grpc.broker.wakeups import pause
 from codeq_grpc.core import limits
-from codeq_grpc.core.clock import monotonic
+from codeq_grpc.core.clock import monotonic, now
 from codeq_grpc.core.errors import CodeQError, InvalidField
 from codeq_grpc.core.records import Record
 from codeq_grpc.core.task import TERMINAL, TaskState
@@ -171,7 +171,8 @@ class Tasks:
             for state, index in ((TaskState.COMPLETED, "t"), (TaskState.FAILED, "d"))
             if state in (states or TERMINAL)
         )
-        deleted, used = 0, before_ms
+        # Without a queue there is no store's clock to tell; nothing was deleted by this one.
+        deleted, used = 0, before_ms or int(now().timestamp() * 1000)
         for queue in self._registry.known(tenant):
             more = True
             while more and deleted < limit:

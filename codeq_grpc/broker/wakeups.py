@@ -88,6 +88,8 @@ class Waiters:
         waiting = self._work.get(work_key(queue))
         if waiting is not None:
             waiting.armed = True
+        else:
+            self._background.spawn(self._store.pass_on(queue, self.server))
 
     def drain(self) -> None:
         """Whoever waits goes on without what it waited for."""

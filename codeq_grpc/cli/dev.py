@@ -37,12 +37,15 @@ _TENANT = "dev"
 )
 def dev(grpc_port: int, http_port: int, state_dir: Path, token: str | None, log_level: str) -> None:
     """Run a server with an embedded, persistent store and a development token."""
+    from codeq_grpc.cli.running import silence_grpc
+
+    silence_grpc()
     from codeq_grpc.app import StateInUse, StoreDidNotStart
 
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    token = token or _kept_token(state_dir / "token")
     given = {"grpc_port": grpc_port, "http_port": http_port, "log_level": log_level}
     try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        token = token or _kept_token(state_dir / "token")
         asyncio.run(_run(state_dir, token, given))
     except (OSError, StateInUse, StoreDidNotStart) as error:
         raise click.ClickException(str(error)) from error
@@ -82,7 +85,9 @@ async def _run(state_dir: Path, token: str, given: dict[str, Any]) -> None:
 
 
 def _how_to(ports: Ports, token: str, state_dir: Path) -> str:
-    program = shlex.quote(sys.argv[0] if "/" in sys.argv[0] else "codeq")
+    # In full: the other terminal is somewhere else.
+    program = str(Path(sys.argv[0]).absolute()) if "/" in sys.argv[0] else "codeq"
+    program = shlex.quote(program)
     address = "" if ports.grpc == 50051 else f" CODEQ_ADDRESS=127.0.0.1:{ports.grpc}"
     from codeq_grpc import __version__
 

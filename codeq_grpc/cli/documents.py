@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import re
+import sys
 from typing import TYPE_CHECKING, Any
 
+import click
 from google.protobuf.json_format import MessageToDict
 
 from codeq.v1.task_pb2 import TaskState
-from codeq_grpc.client import decode
+from codeq_grpc.client.payloads import decode, is_json
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 _TEXT_MAX = 100_000
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def line(document: Document) -> str:
@@ -38,13 +43,11 @@ def payload(message: Payload) -> object:
     """JSON as it is; other content as base64 beside its type."""
     if not message.data:
         return None
-    content_type = message.content_type
-    if content_type in {"", "application/json"} or content_type.endswith("+json"):
-        try:
+    if is_json(message.content_type):
+        with contextlib.suppress(ValueError):
             return decode(message)
-        except ValueError:
-            pass
-    return {"data": base64.b64encode(message.data).decode(), "contentType": content_type}
+    data = base64.b64encode(message.data).decode()
+    return {"data": data, "contentType": message.content_type}
 
 
 def task(message: Task) -> Document:
@@ -83,6 +86,14 @@ def text(message: Payload) -> str:
     except ValueError:
         return f"({len(data)} bytes of {content_type or 'unknown content'})"
     return shown if len(shown) <= _TEXT_MAX else f"{shown[:_TEXT_MAX]}\n({len(data)} bytes in all)"
+
+
+def echo(content: str) -> None:
+    """Prints what others have written, e.g. a result: as it is, but harmless to a terminal."""
+    if sys.stdout.isatty():
+        content = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", content)
+    # Without `color` click would leave out what looks like colours.
+    click.echo(content, color=True)
 
 
 def error(message: TaskError) -> str:

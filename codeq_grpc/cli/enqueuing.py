@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -67,13 +68,18 @@ class Enqueuing:
         for_people = sys.stdout.isatty() and not self._as_json and len(self._inputs) > _FEW
         try:
             await self._enqueue(client, quiet=wait or for_people)
-        finally:
-            if len(self._inputs) > 1:
-                count = f"{len(self._sent)} of {len(self._inputs)}"
-                click.echo(f"enqueued {count} tasks as {self._command}", err=True)
+        except (CodeQError, asyncio.CancelledError):
+            self._tell("at least ")
+            raise
+        self._tell()
         if wait:
             waiting = Waiting(client, as_json=self._as_json, single=len(self._inputs) == 1)
             self.failures += await waiting.run(self._sent, until)
+
+    def _tell(self, about: str = "") -> None:
+        if len(self._inputs) > 1:
+            count = f"{about}{len(self._sent)} of {len(self._inputs)}"
+            click.echo(f"enqueued {count} tasks as {self._command}", err=True)
 
     async def _enqueue(self, client: Client, *, quiet: bool) -> None:
         label = f"enqueuing {self._command}"

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from codeq_grpc import logs
-from codeq_grpc.app import run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from codeq_grpc.app import Ports
     from codeq_grpc.settings import Settings
+
+
+def silence_grpc() -> None:
+    """Keeps gRPC's core from writing to stderr between the lines of our log, unless the user asks
+    for it. To be called before gRPC is imported.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 @contextlib.asynccontextmanager
@@ -44,5 +51,7 @@ async def serve_until_stopped(
     settings: Settings, stop: asyncio.Event, ready: Callable[[Ports], None]
 ) -> None:
     """Sets up logs and serves."""
+    from codeq_grpc.app import run
+
     logs.set_up(settings.log_level, settings.log_format, ZoneInfo(settings.timezone))
     await run(settings, stop, ready)

@@ -26,8 +26,10 @@ _log = logging.getLogger("codeq_grpc.serve")
 @click.option("--http-port", type=click.IntRange(0, 65535), help="Port for HTTP.")
 def serve(config: Path | None, grpc_port: int | None, http_port: int | None) -> None:
     """Run a server. Settings come from CODEQ_* variables and the settings file."""
+    from codeq_grpc.cli.running import silence_grpc
     from codeq_grpc.settings import SettingsError, load_settings
 
+    silence_grpc()
     ports = {"grpc_port": grpc_port, "http_port": http_port}
     given = {name: port for name, port in ports.items() if port is not None}
     try:

@@ -45,13 +45,13 @@ def show(task_id: str, wait: float | None, full: bool, connection: Connection) -
         return await client.get_task(task_id, full=full)
 
     task = connection.run(read)
-    if connection.as_json:
-        from codeq_grpc.cli import documents
+    from codeq_grpc.cli import documents
 
+    if connection.as_json:
         click.echo(json.dumps(documents.task(task), ensure_ascii=False, indent=2))
         return
     for name, value in _rows(task):
-        click.echo(f"{name:<10} {value}")
+        documents.echo(f"{name:<10} {value}")
     if full:
         _print_contents(task)
 
@@ -86,4 +86,4 @@ def _print_contents(task: Task) -> None:
     )
     for name, content in contents:
         if content:
-            click.echo(f"\n--- {name}\n{content.rstrip()}")
+            documents.echo(f"\n--- {name}\n{content.rstrip()}")

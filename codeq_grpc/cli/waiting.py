@@ -83,11 +83,11 @@ class Waiting:
         if task.state != TASK_STATE_COMPLETED:
             outcome = documents.error(task.error)
         if self._single:
-            click.echo(" ".join(filter(None, parts)))
+            documents.echo(" ".join(filter(None, parts)))
             if outcome:
-                click.echo(outcome.rstrip("\n"))
+                documents.echo(outcome.rstrip("\n"))
         else:
-            click.echo(" ".join(filter(None, [*parts, _short(outcome)])))
+            documents.echo(" ".join(filter(None, [*parts, _short(outcome)])))
 
 
 def _short(text: str) -> str:

@@ -49,9 +49,7 @@ class Working:
         Raises:
             CodeQError: The server refuses the worker.
         """
-        click.echo(
-            f"worker {worker.worker_id}, {self._concurrency} at a time; Ctrl-C to stop", err=True
-        )
+        _say(f"worker {worker.worker_id}, {self._concurrency} at a time; Ctrl-C to stop")
         with _logging():
             showing = asyncio.create_task(self._show())
             greeting = asyncio.create_task(self._greet(client))
@@ -61,7 +59,7 @@ class Working:
                 showing.cancel()
                 greeting.cancel()
                 await asyncio.wait({showing, greeting})
-                click.echo(self._counts(), err=True)
+                _say(self._counts())
 
     def ended(self, ended: Ended) -> None:
         """Counts an attempt; with --json, one line about it."""
@@ -87,7 +85,7 @@ class Working:
         try:
             await client.ready(_PATIENCE)
         except ServerUnavailable as error:
-            click.echo(f"waiting: {self._connection.explain(error)}", err=True)
+            _say(f"waiting: {self._connection.explain(error)}")
 
     async def _show(self) -> None:
         if sys.stderr.isatty() and not self._connection.as_json:
@@ -98,7 +96,7 @@ class Working:
         while True:
             await asyncio.sleep(_EVERY)
             if self._shown != self._done + self._failed:
-                click.echo(self._counts(), err=True)
+                _say(self._counts())
                 self._shown = self._done + self._failed
 
     def _counts(self) -> str:
@@ -116,11 +114,17 @@ def _live() -> Iterator[Live]:
         yield live
 
 
-class _Stderr(logging.Handler):
+def _say(line: str) -> None:
     """Writes to what stderr is at the moment: beside a live line it is not the usual one."""
+    sys.stderr.write(f"{line}\n")
+
+
+class _Stderr(logging.Handler):
+    """Log records, one a line."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+        """Writes one."""
+        _say(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Self
 
+import grpc
+
 from codeq.v1 import codeq_service_pb2 as pb, task_pb2
 from codeq_grpc.client import batches, channel as channels
 from codeq_grpc.client.calls import Calls
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
     from typing import Unpack
-
-    import grpc
 
     from codeq_grpc.client.specs import SpecOptions
     from codeq_grpc.core.errors import CodeQError
@@ -110,6 +110,13 @@ class Client:
                 await self._channel.channel_ready()
         except TimeoutError:
             raise ServerUnavailable(f"no server answers at {self.target}") from None
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        if self._channel is None:
+            return False
+        return self._channel.get_state() is grpc.ChannelConnectivity.READY
 
     @property
     def _call(self) -> Calls:

@@ -11,7 +11,8 @@ JSON: Final = "application/json"
 BYTES: Final = "application/octet-stream"
 
 
-def _is_json(content_type: str) -> bool:
+def is_json(content_type: str) -> bool:
+    """Whether a media type is JSON; the empty one is."""
     media = content_type.partition(";")[0].strip().lower()
     return media in {"", JSON} or media.endswith("+json")
 
@@ -32,7 +33,7 @@ def encode(value: object, content_type: str | None = None) -> Payload:
     if isinstance(value, bytes | bytearray | memoryview):
         data = bytes(value)
         return Payload(data=data, content_type=content_type or (BYTES if data else ""))
-    if isinstance(value, str) and content_type is not None and not _is_json(content_type):
+    if isinstance(value, str) and content_type is not None and not is_json(content_type):
         return Payload(data=value.encode(), content_type=content_type)
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Payload(data=text.encode(), content_type=content_type or JSON)
@@ -47,7 +48,7 @@ def decode(payload: Payload) -> object:
         ValueError: The bytes are not what the content type says.
     """
     data, content_type = payload.data, payload.content_type
-    if _is_json(content_type):
+    if is_json(content_type):
         return json.loads(data) if data else None
     if not content_type.lower().startswith("text/"):
         return data

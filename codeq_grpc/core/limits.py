@@ -14,7 +14,10 @@ DAY: Final = 24 * HOUR
 
 MESSAGE_BYTES: Final = 4 << 20
 BATCH_BYTES: Final = 3 << 20
+MORE_BYTES: Final = MESSAGE_BYTES - BATCH_BYTES - (128 << 10)
+"""Specs in a reply beyond which no further queue is asked: it may give one of BATCH_BYTES."""
 PAYLOAD_BYTES: Final = 1 << 20
+ERROR_BYTES: Final = 160 << 10
 METADATA_BYTES: Final = 16 << 10
 
 COMMAND_CHARS: Final = 128

@@ -7,6 +7,7 @@ import inspect
 import logging
 import re
 import secrets
+from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -19,7 +20,7 @@ from codeq_grpc.rpc.context import PRINCIPAL, time_remaining
 from codeq_grpc.wire.errors import DETAILS_KEY, to_status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from codeq_grpc.auth.tokens import Tokens
 
@@ -125,9 +126,18 @@ async def _unary(handler: Handler, request: Any, context: Context) -> Any:
     return await behaviour(request, context)
 
 
+async def _well_formed(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        if request is _MALFORMED:
+            raise MalformedMessage
+        yield request
+
+
 async def _stream(behaviour: Any, request: Any, context: Context) -> None:
     if request is _MALFORMED:
         raise MalformedMessage
+    if isinstance(request, AsyncIterable):
+        request = _well_formed(request)
     if inspect.isasyncgenfunction(behaviour):
         async for message in behaviour(request, context):
             await context.write(message)
@@ -176,6 +186,8 @@ class _Call:
         remaining = time_remaining(context)
         if remaining is None:
             return self._timeout
+        if remaining <= 0:
+            raise StoreUnavailable("the deadline has passed; nothing was done")
         return min(self._timeout, max(remaining - _ANSWER_TIME, remaining * 0.8))
 
     async def abort(self, context: Context, error: CodeQError) -> None:

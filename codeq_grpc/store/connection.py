@@ -7,6 +7,7 @@ says that it did nothing.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
@@ -89,19 +90,32 @@ def _translated() -> Iterator[None]:
 
 
 class Connection:
-    """A bounded pool to one store. Every call ends within about `timeout` seconds."""
+    """A bounded pool to one store. Every call ends within `timeout` seconds, waiting included.
+
+    Calls wait for each other here, first come, first served: those that wait in the pool of
+    redis-py are overtaken by newcomers without end. And its `socket_timeout` stays off: it is an
+    `asyncio.wait_for` a write, which before Python 3.12 may swallow the cancellation of a caller.
+    """
 
     def __init__(self, url: str, *, timeout: float = 5.0, size: int = 64) -> None:
+        self._timeout = timeout
+        self._turns = asyncio.Semaphore(size)
         self._pool = BlockingConnectionPool.from_url(
             url,
-            max_connections=size,
+            max_connections=size + 1,  # a subscription takes no turn
             timeout=timeout,
-            socket_timeout=timeout,
+            socket_timeout=None,
             socket_connect_timeout=min(timeout, 2.0),
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
         self._redis = Redis(connection_pool=self._pool)
+
+    @contextlib.asynccontextmanager
+    async def _call(self) -> AsyncIterator[None]:
+        with _translated():
+            async with asyncio.timeout(self._timeout), self._turns:
+                yield
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -110,7 +124,7 @@ class Connection:
 
     async def run(self, script: Script, names: Sequence[bytes | str], args: Sequence[Any]) -> Any:
         """One script call; raises StoreUnavailable, StoreFull or, for a bug, CodeQError."""
-        with _translated():
+        async with self._call():
             try:
                 return await self._redis.execute_command(
                     "EVALSHA", script.sha, len(names), *names, *args
@@ -122,40 +136,40 @@ class Connection:
 
     async def read_registry(self) -> dict[bytes, bytes]:
         """All queues: number -> tenant/command."""
-        with _translated():
+        async with self._call():
             rows: Any = await self._redis.hgetall(keys.REGISTRY[1])
             return dict(rows)
 
     async def registry_size(self) -> int:
         """How many queues there are."""
-        with _translated():
+        async with self._call():
             return int(await self._redis.hlen(keys.REGISTRY[1]))
 
     async def registry_row(self, number: int) -> bytes | None:
         """tenant/command of one queue."""
-        with _translated():
+        async with self._call():
             row: Any = await self._redis.hget(keys.REGISTRY[1], str(number))
             return bytes(row) if row else None
 
     async def registry_number(self, name: str) -> int:
         """Number of the queue tenant/command; 0 when there is none."""
-        with _translated():
+        async with self._call():
             return int(await self._redis.hget(keys.REGISTRY[2], name) or 0)
 
     async def info(self) -> dict[str, Any]:
         """INFO of the store, parsed."""
-        with _translated():
+        async with self._call():
             facts: dict[str, Any] = await self._redis.info()
             return facts
 
     async def probe_write(self) -> None:
         """Fails with the reason when the store does not take writes."""
-        with _translated():
+        async with self._call():
             await self._redis.set(keys.PROBE, "1", px=60_000)
 
     async def publish(self, server: str, message: bytes) -> None:
         """Sends to one server's channel."""
-        with _translated():
+        async with self._call():
             await self._redis.publish(keys.wake_channel(server), message)
 
     @contextlib.asynccontextmanager
@@ -163,6 +177,7 @@ class Connection:
         """A subscription to a server's own channel, confirmed by the store."""
         with _translated():
             async with self._redis.pubsub() as pubsub:
-                await pubsub.subscribe(keys.wake_channel(server))
-                await pubsub.get_message(timeout=5.0)
+                async with asyncio.timeout(self._timeout):
+                    await pubsub.subscribe(keys.wake_channel(server))
+                    await pubsub.get_message(timeout=None)
                 yield pubsub

@@ -74,6 +74,14 @@ def _redis(path: str, timeout: float) -> Redis:
     return Redis(unix_socket_path=path, socket_timeout=timeout, retry=Retry(NoBackoff(), 0))
 
 
+def _remove_short(folder: Path, socket: str) -> None:
+    """Removes what `_socket_path` had to make elsewhere."""
+    short = os.path.dirname(socket)  # noqa: PTH120
+    if short != str(folder):
+        with contextlib.suppress(OSError):
+            os.rmdir(short)  # noqa: PTH106
+
+
 async def _answers(path: str) -> bool:
     redis = _redis(path, 2.0)
     try:
@@ -144,3 +152,4 @@ async def embedded_store(folder: Path) -> AsyncIterator[str]:
             await _stop(socket)
             if process is not None:
                 await asyncio.to_thread(process.wait)
+            _remove_short(folder, socket)

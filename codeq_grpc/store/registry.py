@@ -70,10 +70,10 @@ class Registry:
         for number, name in rows.items():
             if number not in self._by_number:
                 self._add(number, name)
-        for number in [n for n in self._by_number if n not in rows]:
-            lost = self._by_number.pop(number)
-            self._by_name.pop((lost.tenant, lost.command), None)
-            await self._register(lost.tenant, lost.command, number)
+        for lost in [q for n, q in self._by_number.items() if n not in rows]:
+            kept = await self._register(lost.tenant, lost.command, lost.number)
+            if kept.number != lost.number:
+                del self._by_number[lost.number]
 
     def known(self, tenant: str | None = None) -> Iterable[Queue]:
         """Every queue known here, of one tenant or of all."""

@@ -40,6 +40,8 @@ def failed(request: pb.FailRequest, path: str = "") -> Outcome:
     if error.HasField("retry_delay"):
         delay = duration_ms(error.retry_delay, f"{at}.retry_delay", 0, limits.RETRY_DELAY_MAX_MS)
     text = error.SerializeToString()
+    if len(text) > limits.ERROR_BYTES:
+        raise InvalidField.at(at, f"must have at most {limits.ERROR_BYTES} bytes")
     return Outcome(task_id, fence, Ending.FAIL, text, delay, error.non_retryable)
 
 

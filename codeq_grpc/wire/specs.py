@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import InvalidField, PayloadTooLarge
@@ -15,16 +15,25 @@ if TYPE_CHECKING:
     from codeq.v1 import task_pb2
 
 
+_OVERHEAD: Final = 1 << 10
+"""Bytes of a payload besides its data; more of them are fields unknown to this server."""
+
+
+def _too_large(path: str, size: int, most: int) -> PayloadTooLarge:
+    problem = f"has {size} bytes, at most {most} are allowed"
+    return PayloadTooLarge(
+        f"{path}: {problem}",
+        fields={path: problem},
+        metadata={"field": path, "limit": str(most), "actual": str(size)},
+    )
+
+
 def check_payload(payload: task_pb2.Payload, path: str, most: int) -> None:
     """Size and media type of opaque data."""
-    size = len(payload.data)
-    if size > most:
-        problem = f"has {size} bytes, at most {most} are allowed"
-        raise PayloadTooLarge(
-            f"{path}.data: {problem}",
-            fields={f"{path}.data": problem},
-            metadata={"field": f"{path}.data", "limit": str(most), "actual": str(size)},
-        )
+    if len(payload.data) > most:
+        raise _too_large(f"{path}.data", len(payload.data), most)
+    if payload.ByteSize() > most + _OVERHEAD:
+        raise _too_large(path, payload.ByteSize(), most + _OVERHEAD)
     check_text(payload.content_type, f"{path}.content_type", limits.CONTENT_TYPE_CHARS)
     if not payload.content_type.isprintable():
         raise InvalidField.at(f"{path}.content_type", "must be printable")
@@ -41,6 +50,9 @@ class SpecChecker:
 
     def __init__(self, *, payload_bytes: int, retry: RetryPolicy) -> None:
         self.payload_bytes = payload_bytes
+        # With a result and an error a task must still fit into one message.
+        room = limits.MESSAGE_BYTES - payload_bytes - limits.ERROR_BYTES - (64 << 10)
+        self._spec_bytes = min(limits.BATCH_BYTES, room)
         self._retry = retry
 
     def check(self, spec: task_pb2.TaskSpec, path: str) -> NewTask:
@@ -62,14 +74,10 @@ class SpecChecker:
         retry = None
         if spec.HasField("retry_policy"):
             retry = self._policy(spec.retry_policy, f"{path}.retry_policy")
-        return NewTask(
-            spec.command,
-            priority,
-            lease_ms,
-            self._when(spec, path),
-            retry,
-            spec.SerializeToString(),
-        )
+        raw = spec.SerializeToString()
+        if len(raw) > self._spec_bytes:
+            raise _too_large(path, len(raw), self._spec_bytes)
+        return NewTask(spec.command, priority, lease_ms, self._when(spec, path), retry, raw)
 
     def _when(self, spec: task_pb2.TaskSpec, path: str) -> int:
         has_delay = spec.HasField("delay")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 from codeq.v1.codeq_service_pb2 import DIRECTIVE_KIND_LEASE_LOST
@@ -49,7 +48,7 @@ class Heartbeats:
             await self._leases.until_due()
             if not await self.tick():
                 shortest = min((lease.length for lease in self._leases), default=_REPEAT_MAX)
-                await asyncio.sleep(min(_REPEAT_MAX, shortest / 10))
+                await self._outages.rest(min(_REPEAT_MAX, shortest / 10))
 
     async def tick(self) -> bool:
         """Ends leases whose time is over and extends those that are due; whether all went well."""

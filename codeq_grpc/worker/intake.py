@@ -63,7 +63,6 @@ class Intake:
         self._slots = slots
         self._on_fatal = on_fatal
         self._backoff = Backoff()
-        self._not_before = 0.0
         self._open: set[Grant] = set()
         self._closing = False
 
@@ -99,10 +98,6 @@ class Intake:
         gathered = False
         while not self._closing:
             self._leases.freed.clear()
-            pause = self._not_before - clock.monotonic()
-            if pause > 0:
-                await asyncio.sleep(pause)
-                continue
             left = len(self._leases) - sum(grant.held for grant in self._open)
             free = self._slots - sum(grant.credit for grant in self._open) - left
             if free > 0 and (free >= left or (gathered and not self._open)):
@@ -120,26 +115,23 @@ class Intake:
         return False
 
     async def _serve(self, grant: Grant) -> None:
-        """One stream from its opening to its end, and how long to wait before the next."""
+        """One stream from its opening to its end, and the pause that must follow."""
         try:
-            reopen = await self._read(grant)
-            self._postpone(self._backoff.next() if reopen is None else reopen)
+            pause = await self._read(grant)
+            await asyncio.sleep(self._backoff.next() if pause is None else pause)
         except TimeoutError:
             logger.warning("the stream is silent, opening another")
-            self._postpone(self._backoff.next())
+            await asyncio.sleep(self._backoff.next())
         except CodeQError as error:
-            self._postpone(max(self._backoff.next(), error.retry_after or 0.0))
             if code_of(error) in _FATAL:
                 self._on_fatal(error)
-            else:
-                self._outages.failed("no tasks for now", error)
+                return
+            self._outages.failed("no tasks for now", error)
+            await self._outages.rest(max(self._backoff.next(), error.retry_after or 0.0))
         finally:
             grant.open = False
             self._open.discard(grant)
             self._leases.freed.set()
-
-    def _postpone(self, delay: float) -> None:
-        self._not_before = max(self._not_before, clock.monotonic() + delay)
 
     async def _read(self, grant: Grant) -> float | None:
         """Takes in a stream until it ends; seconds until the next one if the server told so."""

@@ -166,7 +166,7 @@ class Reports:
                     batch, [(item.index, from_item(item)) for item in response.failures]
                 )
             if batch:
-                await asyncio.sleep(backoff.next())
+                await self._outages.rest(backoff.next())
                 batch = self._in_time(batch)
 
     def _after(self, batch: Batch, failures: list[tuple[int, CodeQError]]) -> Batch:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from codeq.v1 import codeq_service_pb2 as pb
 from codeq_grpc.client.specs import Span, duration, seconds
-from codeq_grpc.core import limits
+from codeq_grpc.core import clock, limits
 from codeq_grpc.worker.handlers import Handlers
 from codeq_grpc.worker.heartbeats import Heartbeats
 from codeq_grpc.worker.intake import Intake
@@ -36,6 +36,8 @@ H = TypeVar("H", bound="Handler")
 _CANCEL_GRACE: Final = 10.0
 """Seconds that cancelled handlers have for cleaning up."""
 _FLUSH_GRACE: Final = 5.0
+_SAME_SIGNAL: Final = 0.2
+"""Ctrl-C may come twice at once: from the terminal and from whoever started the worker."""
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -97,6 +99,7 @@ class Worker:
         self._draining = asyncio.Event()
         self._aborting = asyncio.Event()
         self._failure: CodeQError | None = None
+        self._signalled_at = 0.0
         for command, handler in (handlers or {}).items():
             self._handlers.register(command, handler)
 
@@ -141,12 +144,14 @@ class Worker:
             raise self._failure
 
     def _on_signal(self) -> None:
-        if self._draining.is_set():
+        now = clock.monotonic()
+        if not self._draining.is_set():
+            logger.warning("draining; once more to stop at once")
+            self._signalled_at = now
+            self.drain()
+        elif now - self._signalled_at >= _SAME_SIGNAL:
             logger.warning("giving back what runs")
             self.abort()
-        else:
-            logger.warning("draining; once more to stop at once")
-            self.drain()
 
     def _fail(self, error: CodeQError) -> None:
         self._failure = self._failure or error
@@ -155,7 +160,7 @@ class Worker:
     async def _work(self) -> None:
         span = self._lease_duration
         leases = Leases(None if span is None else seconds(span))
-        outages = Outages()
+        outages = Outages(self._client)
         reports = Reports(
             self._client, leases, outages, on_ended=self._on_ended, on_fatal=self._fail
         )
