@@ -17,7 +17,6 @@ from codeq_grpc.broker.streams import Streams
 from codeq_grpc.broker.tasks import Tasks
 from codeq_grpc.broker.wakeups import Waiters
 from codeq_grpc.core.clock import monotonic
-from codeq_grpc.core.errors import Draining
 from codeq_grpc.core.retry import RetryPolicy
 from codeq_grpc.daemons.promoter import Promoter
 from codeq_grpc.daemons.pruner import Pruner
@@ -25,6 +24,7 @@ from codeq_grpc.daemons.reaper import Reaper
 from codeq_grpc.gateway.app import Gateway
 from codeq_grpc.rpc.codeq_service import CodeQServicer
 from codeq_grpc.rpc.health import Health, HealthServicer
+from codeq_grpc.rpc.interceptors import AuthInterceptor
 from codeq_grpc.rpc.server import build_server
 from codeq_grpc.store.connection import Connection
 from codeq_grpc.store.embedded import StateInUse, StoreDidNotStart, embedded_store
@@ -35,12 +35,11 @@ from codeq_grpc.wire.leases import lease_expired_error
 from codeq_grpc.wire.specs import SpecChecker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     import grpc
 
     from codeq_grpc.core.errors import CodeQError
-    from codeq_grpc.core.principal import Principal
     from codeq_grpc.settings import Settings
 
 __all__ = (
@@ -68,19 +67,6 @@ class Ports:
 
     grpc: int
     http: int
-
-
-class _Door(Tokens):
-    """Lets callers in until it is closed."""
-
-    closed = False
-
-    def authorize(
-        self, method: str, metadata: Iterable[tuple[str, str | bytes]]
-    ) -> Principal | None:
-        if self.closed:
-            raise Draining
-        return super().authorize(method, metadata)
 
 
 class App:
@@ -111,7 +97,7 @@ class App:
             max_age=settings.max_stream_age_seconds,
         )
         self.health = Health(self.connection)
-        self._door = _Door(settings.principals())
+        self._gate = AuthInterceptor(Tokens(settings.principals()))
         self._server = self._build_server()
 
     def _build_server(self) -> grpc.aio.Server:
@@ -127,7 +113,7 @@ class App:
         return build_server(
             servicer,
             HealthServicer(self.health),
-            self._door,
+            self._gate,
             reflect=settings.reflection,
             reuse_port=settings.reuse_port,
         )
@@ -140,12 +126,13 @@ class App:
             stack.push_async_callback(self.connection.close)
             await stack.enter_async_context(self._daemons())
             grpc_port = self._bind()
+            host = "127.0.0.1" if _is_any(settings.grpc_host) else settings.grpc_host
+            # It outlives the draining, to tell of it.
+            gateway = Gateway(f"{host}:{grpc_port}")
+            http_port = await stack.enter_async_context(self._http(gateway))
             await self.health.check()
             await self._server.start()
             stack.push_async_callback(self._drain)
-            host = "127.0.0.1" if _is_any(settings.grpc_host) else settings.grpc_host
-            gateway = Gateway(f"{host}:{grpc_port}")
-            http_port = await stack.enter_async_context(self._http(gateway))
             ports = Ports(grpc_port, http_port)
             _log.info(
                 "serving",
@@ -204,7 +191,7 @@ class App:
         self.health.drain()
         self._waiters.drain()
         await self._streams.drain(self._settings.drain_seconds)
-        self._door.closed = True
+        self._gate.close()
         await asyncio.sleep(_CLOSING)
         await self._server.stop(max(_LAST_WORDS, ends_at - monotonic()))
         await self._background.drain(_LAST_WORDS)

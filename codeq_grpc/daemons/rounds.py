@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
-from codeq_grpc.core.errors import CodeQError
+from codeq_grpc.core.errors import CodeQError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,10 +48,21 @@ class Rounds:
         await self._registry.refresh()
         for queue in self._registry.known():
             if self._looks.get(queue, 0.0) <= monotonic():
-                wait = await look(queue)
+                wait = await self._look(look, queue)
                 wait = self._longest if wait is None else min(wait, self._longest)
                 self._looks[queue] = monotonic() + wait
         return min([_NAP, *(at - monotonic() for at in self._looks.values() if at > monotonic())])
+
+    async def _look(
+        self, look: Callable[[Queue], Awaitable[float | None]], queue: Queue
+    ) -> float | None:
+        try:
+            return await look(queue)
+        except StoreUnavailable:
+            raise
+        except Exception:  # noqa: BLE001 - what is wrong with one queue must not stop the others
+            _log.exception("%s broke on queue %s/%s", self._name, queue.tenant, queue.command)
+            return None
 
 
 def until(due_ms: int, now_ms: int) -> float | None:

@@ -14,7 +14,13 @@ import grpc
 
 from codeq_grpc.auth.permissions import PERMISSIONS
 from codeq_grpc.core.clock import monotonic
-from codeq_grpc.core.errors import CodeQError, MalformedMessage, ScopeMissing, StoreUnavailable
+from codeq_grpc.core.errors import (
+    CodeQError,
+    Draining,
+    MalformedMessage,
+    ScopeMissing,
+    StoreUnavailable,
+)
 from codeq_grpc.logs import REQUEST_ID
 from codeq_grpc.rpc.context import PRINCIPAL, time_remaining
 from codeq_grpc.wire.errors import DETAILS_KEY, to_status
@@ -219,13 +225,20 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
+        self._closed = False
+
+    def close(self) -> None:
+        """Refuses every call from now on: the server is about to stop."""
+        self._closed = True
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """Raises CredentialMissing, CredentialInvalid or ScopeMissing."""
+        """Raises Draining, CredentialMissing, CredentialInvalid or ScopeMissing."""
+        if self._closed:
+            raise Draining
         principal = self._tokens.authorize(
             handler_call_details.method, handler_call_details.invocation_metadata or ()
         )

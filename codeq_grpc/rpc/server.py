@@ -12,12 +12,12 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from codeq.v1 import codeq_service_pb2_grpc
 from codeq_grpc.core import limits
 from codeq_grpc.rpc.health import SERVICE
-from codeq_grpc.rpc.interceptors import AuthInterceptor, ErrorInterceptor
+from codeq_grpc.rpc.interceptors import ErrorInterceptor
 
 if TYPE_CHECKING:
-    from codeq_grpc.auth.tokens import Tokens
     from codeq_grpc.rpc.codeq_service import CodeQServicer
     from codeq_grpc.rpc.health import HealthServicer
+    from codeq_grpc.rpc.interceptors import AuthInterceptor
 
 _CALL_TIMEOUT: Final = limits.WAIT_MAX_MS / 1000 + 15
 """Seconds after which a unary call ends, whatever the client's deadline."""
@@ -45,14 +45,14 @@ OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
 def build_server(
     servicer: CodeQServicer,
     health: HealthServicer,
-    tokens: Tokens,
+    gate: AuthInterceptor,
     *,
     reflect: bool,
     reuse_port: bool,
 ) -> grpc.aio.Server:
     """A server without ports. `reflect` adds reflection, v1 and v1alpha."""
     server = grpc.aio.server(
-        interceptors=(ErrorInterceptor(call_timeout=_CALL_TIMEOUT), AuthInterceptor(tokens)),
+        interceptors=(ErrorInterceptor(call_timeout=_CALL_TIMEOUT), gate),
         options=(*OPTIONS, ("grpc.so_reuseport", int(reuse_port))),
     )
     codeq_service_pb2_grpc.add_CodeQServiceServicer_to_server(servicer, server)
