@@ -1,0 +1,133 @@
+"""register, and the registry over it: a queue has one number, for ever."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from codeq_grpc.core.errors import StoreFull
+from codeq_grpc.store import keys, scripts
+from codeq_grpc.store.keys import Queue
+from codeq_grpc.store.registry import Registry
+from tests.support.clock import START_MS
+from tests.support.driver import task
+
+if TYPE_CHECKING:
+    from tests.support.admin import Admin
+    from tests.support.clock import ClockedConnection
+    from tests.support.driver import QueueDriver
+
+MS = START_MS - keys.EPOCH_MS
+
+
+async def register(connection: ClockedConnection, name: str, number: int = 0) -> int:
+    reply: list[Any] = await connection.run(scripts.REGISTER, keys.REGISTRY, (name, number))
+    assert reply[0] == b"OK"
+    return int(reply[1])
+
+
+async def test_number_is_the_time_or_the_next_one(clocked: ClockedConnection) -> None:
+    numbers = [await register(clocked, name) for name in ("a/X", "a/Y", "b/X")]
+    clocked.clock.advance(1_000)
+    numbers.append(await register(clocked, "b/Y"))
+    clocked.clock.advance(-9_000)
+    numbers.append(await register(clocked, "b/Z"))
+    assert numbers == [MS, MS + 1, MS + 2, MS + 1_000, MS + 1_001]
+
+
+async def test_known_queue_keeps_its_number(clocked: ClockedConnection, admin: Admin) -> None:
+    first = await register(clocked, "a/X")
+    clocked.clock.advance(1_000)
+    assert await register(clocked, "a/X") == first
+    assert await register(clocked, "a/X", 5) == first
+    assert admin.call("HLEN", keys.REGISTRY[1]) == 1
+
+
+async def test_number_that_the_store_lost_is_given_back(clocked: ClockedConnection) -> None:
+    lost = MS + 50_000
+    assert await register(clocked, "a/X", lost) == lost
+    assert await register(clocked, "a/Y") == lost + 1
+
+
+async def test_number_that_another_queue_has_is_not_given_back(clocked: ClockedConnection) -> None:
+    taken = await register(clocked, "a/X")
+    assert await register(clocked, "a/Y", taken) == taken + 1
+
+
+async def test_servers_agree_on_a_queue(connection: ClockedConnection) -> None:
+    first, second = Registry(connection), Registry(connection)
+    opened = await first.open("acme", "RENDER")
+    assert await second.open("acme", "RENDER") == opened
+    assert await Registry(connection).find("acme", "RENDER") == opened
+    assert await first.open("acme", "RENDER") is opened
+
+
+async def test_looking_for_a_queue_makes_none(clocked: ClockedConnection, admin: Admin) -> None:
+    assert await Registry(clocked).find("acme", "RENDER") == Queue("acme", "RENDER", 0)
+    assert admin.call("DBSIZE") == 0
+
+
+async def test_task_id_leads_to_its_queue_on_every_server_and_in_no_other_tenant(
+    clocked: ClockedConnection, driver: QueueDriver
+) -> None:
+    first = Registry(clocked)
+    queue = await first.open("acme", "RENDER")
+    (name,), _ = await driver.store.enqueue(queue, [task()])
+    for registry in (first, Registry(clocked)):
+        assert await registry.of_task("acme", queue.task_id(name)) == (queue, name)
+        assert await registry.of_task("other", queue.task_id(name)) is None
+
+
+async def test_id_of_no_queue_and_text_that_is_no_id_lead_nowhere(
+    clocked: ClockedConnection,
+) -> None:
+    registry = Registry(clocked)
+    await registry.open("acme", "RENDER")
+    for task_id in (Queue("acme", "X", 5).task_id(b"1234567"), "", "x" * 18, "é" * 18, "=" * 18):
+        assert await registry.of_task("acme", task_id) is None
+
+
+async def test_id_of_another_shard_leads_nowhere(clocked: ClockedConnection) -> None:
+    registry = Registry(clocked)
+    queue = await registry.open("acme", "RENDER")
+    elsewhere = Queue("acme", "RENDER", queue.number, 1)
+    assert await registry.of_task("acme", elsewhere.task_id(b"1234567")) is None
+
+
+async def test_refresh_learns_of_queues_that_other_servers_made(
+    clocked: ClockedConnection,
+) -> None:
+    here, there = Registry(clocked), Registry(clocked)
+    made = {await there.open("acme", command) for command in ("A", "B")}
+    made.add(await there.open("other", "A"))
+    await here.refresh()
+    assert set(here.known()) == made
+    assert {queue.command for queue in here.known("acme")} == {"A", "B"}
+
+
+async def test_refresh_gives_the_store_back_what_it_lost(
+    clocked: ClockedConnection, admin: Admin
+) -> None:
+    registry = Registry(clocked)
+    made = {await registry.open("acme", command) for command in ("A", "B")}
+    admin.call("FLUSHALL")
+    await registry.refresh()
+    assert set(registry.known()) == made
+    other = Registry(clocked)
+    assert {await other.find("acme", command) for command in ("A", "B")} == made
+
+
+async def test_refresh_that_fails_forgets_nothing(clocked: ClockedConnection, admin: Admin) -> None:
+    registry = Registry(clocked)
+    made = {await registry.open("acme", command) for command in ("A", "B")}
+    admin.call("FLUSHALL")
+    admin.call("CONFIG", "SET", "maxmemory", "1")
+    try:
+        with pytest.raises(StoreFull):
+            await registry.refresh()
+    finally:
+        admin.call("CONFIG", "SET", "maxmemory", "0")
+    assert set(registry.known()) == made
+    await registry.refresh()
+    assert {await Registry(clocked).find("acme", command) for command in ("A", "B")} == made

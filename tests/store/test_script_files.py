@@ -1,0 +1,113 @@
+"""The scripts as they are written: headers, keys, size."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from codeq_grpc.store import keys, scripts
+
+FOLDER = Path(str(files("codeq_grpc.store") / "lua"))
+SCRIPTS = sorted(FOLDER.glob("*.lua"))
+FRAGMENTS = sorted((FOLDER / "lib").glob("*.lua"))
+NAMED = re.compile(r"^local ([\w, ]+) = (KEYS\[\d+\].*)$", re.MULTILINE)
+LISTS = tuple(f"r{priority}" for priority in range(10))
+
+every_script = pytest.mark.parametrize("script", scripts.ALL, ids=lambda script: script.name)
+
+
+def header(path: Path) -> str:
+    """The comment lines at the top."""
+    lines = path.read_text().splitlines()
+    first = 1 if lines[0].startswith("#!") else 0
+    end = next(i for i in range(first, len(lines)) if not lines[i].startswith("--"))
+    return "\n".join(lines[first:end])
+
+
+def name_in_folder(path: Path) -> str:
+    return path.relative_to(FOLDER).as_posix()
+
+
+def text_of(script: scripts.Script) -> str:
+    return (FOLDER / f"{script.name}.lua").read_text()
+
+
+def test_every_script_is_loaded() -> None:
+    assert sorted(script.name for script in scripts.ALL) == [path.stem for path in SCRIPTS]
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, *FRAGMENTS], ids=name_in_folder)
+def test_file_is_short_and_its_lines_fit(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 120
+    assert max(map(len, lines)) <= 105
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_header_tells_purpose_keys_arguments_and_reply(path: Path) -> None:
+    assert path.read_text().startswith("#!lua")
+    text = header(path)
+    assert re.match(r"-- [A-Z][^.]+\.", text)
+    for part in ("KEYS", "ARGV", "Reply"):
+        assert len(re.findall(rf"^-- {part}: \S", text, re.MULTILINE)) == 1, part
+
+
+@pytest.mark.parametrize("path", FRAGMENTS, ids=lambda path: path.stem)
+def test_fragment_tells_its_purpose(path: Path) -> None:
+    assert re.match(r"-- [A-Z][^.]+", header(path))
+
+
+@every_script
+def test_includes_are_resolved_once_each(script: scripts.Script) -> None:
+    assert b"@include" not in script.source
+    for path in FRAGMENTS:
+        included = text_of(script).count(f"-- @include {path.stem}\n")
+        assert script.source.decode().count(path.read_text()) == included <= 1
+
+
+@every_script
+def test_keys_are_known_suffixes_without_a_double(script: scripts.Script) -> None:
+    known = {"last", "numbers", "names"} if script is scripts.REGISTER else set(keys.SUFFIXES)
+    assert set(script.suffixes) <= known
+    assert len(set(script.suffixes)) == len(script.suffixes)
+
+
+@every_script
+def test_keys_have_the_names_of_the_header_in_its_order(script: scripts.Script) -> None:
+    """`local s, w = KEYS[1], KEYS[2]` names them; lists are `KEYS[n + priority]`."""
+    text = text_of(script)
+    named: dict[int, str] = {}
+    for names, values in NAMED.findall(text):
+        for name, value in zip(names.split(", "), values.split(", "), strict=True):
+            if key := re.fullmatch(r"KEYS\[(\d+)\]", value):
+                named[int(key.group(1))] = name
+    for index, name in named.items():
+        assert script.suffixes[index - 1] == name
+    used = {int(index) for index in re.findall(r"KEYS\[(\d+)\]", text)}
+    for first in {int(index) for index in re.findall(r"KEYS\[(\d+) \+ priority\]", text)}:
+        assert script.suffixes[first - 1 : first + 9] == LISTS
+        used |= set(range(first, first + 10))
+    assert used == set(range(1, len(script.suffixes) + 1))
+
+
+@every_script
+def test_every_reply_begins_with_a_word(script: scripts.Script) -> None:
+    text = text_of(script)
+    returned = re.findall(r"return (\{.*|reply\b)", text.split("-- Reply:")[1])
+    made = re.findall(r"\breply = .*?(\{ '.*)", text)
+    assert returned
+    for value in [value for value in returned if value != "reply"] + made:
+        assert re.match(r"\{$|\{ '[A-Z]+'", value), value
+    assert ("reply" in returned) == bool(made)
+
+
+@every_script
+def test_only_scripts_that_add_are_refused_when_memory_is_short(script: scripts.Script) -> None:
+    flags = set(script.source.split(b"\n", 1)[0].removeprefix(b"#!lua").strip().split(b"flags="))
+    adding = {scripts.ENQUEUE, scripts.REGISTER}
+    reading = {scripts.GET, scripts.HELD, scripts.STATS}
+    expected = b"" if script in adding else b"no-writes" if script in reading else b"allow-oom"
+    assert flags - {b""} == {expected} - {b""}
