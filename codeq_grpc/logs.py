@@ -52,15 +52,21 @@ class JsonFormatter(_Formatter):
         return json.dumps(line, default=str)
 
 
+def _printable(text: str) -> str:
+    """What clients sent must not look like lines of this log, nor move a terminal's cursor."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class TextFormatter(_Formatter):
     """For a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Time, level, message, additions."""
         extras = "".join(f" {key}={value}" for key, value in _extras(record).items())
-        # Line breaks in what clients sent must not look like lines of this log.
-        message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
-        line = f"{self.time(record)} {record.levelname.lower():7} {message}{extras}"
+        text = _printable(record.getMessage() + extras)
+        line = f"{self.time(record)} {record.levelname.lower():7} {text}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

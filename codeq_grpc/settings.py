@@ -63,7 +63,7 @@ class TokenEntry(BaseModel):
 class Settings(BaseModel):
     """Settings of a server. Times in the unit their name says."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     env: str = "production"
     grpc_host: str = Field("127.0.0.1")
@@ -125,9 +125,21 @@ def _read_file(path: Path, what: str) -> Any:
     except OSError as error:
         message = f"{what} {path}: {error.strerror}"
         raise SettingsError(message) from error
-    except (ValueError, yaml.YAMLError) as error:
+    except yaml.YAMLError as error:
+        # What stands there is left out: it may be a secret.
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SettingsError(f"{what} {path}: not valid YAML{place}") from None
+    except ValueError as error:
         message = f"{what} {path}: {error}"
         raise SettingsError(message) from error
+
+
+def _read_tokens(path: Path) -> list[Any]:
+    entries = _read_file(path, "tokens file")
+    if not isinstance(entries, list | None):
+        raise SettingsError(f"tokens file {path}: must be a list of tokens")
+    return entries or []
 
 
 def _environment() -> dict[str, Any]:
@@ -172,10 +184,15 @@ def load_settings(config: Path | None = None, /, **given: Any) -> Settings:
     if from_file is not None and not isinstance(from_file, dict):
         message = f"configuration file {config}: must be a mapping of names to values"
         raise SettingsError(message)
-    values = _canonical(from_file or {}) | _canonical(_environment()) | given
+    values: dict[str, Any] = {}
+    for source in (_canonical(from_file or {}), _canonical(_environment()), given):
+        if "redis_addr" in source:
+            values.pop("redis_url", None)  # of a source that this one goes before
+        values |= source
     if values.get("tokens_file"):
-        entries = _read_file(Path(values["tokens_file"]), "tokens file")
-        values["tokens"] = [*(entries or []), *values.get("tokens", [])]
+        entries, more = _read_tokens(Path(str(values["tokens_file"]))), values.get("tokens")
+        if not more or isinstance(more, list | tuple):
+            values["tokens"] = [*entries, *(more or [])]
     try:
         return Settings(**values)
     except ValidationError as error:

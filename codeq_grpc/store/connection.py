@@ -140,10 +140,11 @@ class Connection:
             rows: Any = await self._redis.hgetall(keys.REGISTRY[1])
             return dict(rows)
 
-    async def registry_size(self) -> int:
-        """How many queues there are."""
+    async def registry_mark(self) -> bytes:
+        """Something that changes whenever a queue is added, or lost by a failover."""
         async with self._call():
-            return int(await self._redis.hlen(keys.REGISTRY[1]))
+            mark: Any = await self._redis.get(keys.REGISTRY[0])
+            return bytes(mark or b"")
 
     async def registry_row(self, number: int) -> bytes | None:
         """tenant/command of one queue."""

@@ -20,11 +20,12 @@ class Registry:
         self._connection = connection
         self._by_name: dict[tuple[str, str], Queue] = {}
         self._by_number: dict[int, Queue] = {}
+        self._mark: bytes | None = None
 
     def _add(self, number: int, name: str) -> Queue:
         tenant, command = name.split("/", 1)
         queue = Queue(tenant, command, number)
-        self._by_name[tenant, command] = queue
+        self._by_name.setdefault((tenant, command), queue)
         self._by_number[number] = queue
         return queue
 
@@ -62,7 +63,8 @@ class Registry:
 
     async def refresh(self) -> None:
         """Learns of queues other servers made; gives back rows that a store failover lost."""
-        if await self._connection.registry_size() == len(self._by_number):
+        mark = await self._connection.registry_mark()
+        if mark == self._mark:
             return
         rows = {
             int(n): name.decode() for n, name in (await self._connection.read_registry()).items()
@@ -71,9 +73,9 @@ class Registry:
             if number not in self._by_number:
                 self._add(number, name)
         for lost in [q for n, q in self._by_number.items() if n not in rows]:
-            kept = await self._register(lost.tenant, lost.command, lost.number)
-            if kept.number != lost.number:
-                del self._by_number[lost.number]
+            # Should another server have been quicker, the old number leads to the same queue.
+            await self._register(lost.tenant, lost.command, lost.number)
+        self._mark = mark
 
     def known(self, tenant: str | None = None) -> Iterable[Queue]:
         """Every queue known here, of one tenant or of all."""

@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from codeq_grpc.core.errors import CodeQError
+from codeq_grpc.core.errors import CodeQError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from redis.asyncio.client import PubSub
+
     from codeq_grpc.store.connection import Connection
     from codeq_grpc.store.keys import Queue
 
-_NUMBER_BYTES = 5
-_NAME_BYTES = 7
-_LEASE_BYTES = 20
+_NUMBER_BYTES: Final = 5
+_NAME_BYTES: Final = 7
+_LEASE_BYTES: Final = 20
+_SILENCE: Final = 15.0
+_PONG: Final = 5.0
+"""Seconds without a message after which the store is asked whether it is there, and for its
+answer."""
 
 LeaseKey = tuple[int, bytes, int]
 """Queue number, name of the task, fence."""
@@ -73,10 +79,8 @@ class Wakeups:
                     listener.missed()
                     delay = 0.05
                     while True:
-                        message = await pubsub.get_message(
-                            ignore_subscribe_messages=True, timeout=30.0
-                        )
-                        if message is not None:
+                        message = await _next(pubsub)
+                        if message["type"] == "message":
                             _dispatch(message["data"], listener)
             except CodeQError as error:
                 self._on_error(error)
@@ -87,6 +91,17 @@ class Wakeups:
     async def tell(self, server: str, message: bytes) -> None:
         """Sends to another server."""
         await self._connection.publish(server, message)
+
+
+async def _next(pubsub: PubSub) -> dict[str, Any]:
+    """The next message of any type. Silence is no error to TCP, so it is answered by a ping."""
+    message = await pubsub.get_message(timeout=_SILENCE)
+    if message is None:
+        await pubsub.ping()
+        message = await pubsub.get_message(timeout=_PONG)
+    if message is None:
+        raise StoreUnavailable("the subscription is dead")
+    return dict(message)
 
 
 def _dispatch(message: bytes, listener: Listener) -> None:

@@ -98,7 +98,7 @@ class QueueModel:
 
     def next_to_claim(self, want: int, max_bytes: int) -> list[ModelTask]:
         """What a claim gives, after promoting what is due."""
-        self.promote(want)
+        self.promote(500)
         names = [name for priority in range(9, -1, -1) for name in self.lists[priority]]
         chosen: list[ModelTask] = []
         for task in [self.tasks[name] for name in names[:want]]:

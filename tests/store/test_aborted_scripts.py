@@ -69,6 +69,13 @@ async def claiming(driver: QueueDriver) -> Act:
     return lambda: driver.claim(6)
 
 
+async def claiming_a_part(driver: QueueDriver) -> Act:
+    await driver.enqueue(task(when=-1_000), task(when=-1_000, priority=9), task(when=-1_000))
+    await waiting(driver)
+    driver.clock.advance(1_000)
+    return driver.claim
+
+
 async def claiming_in_vain(driver: QueueDriver) -> Act:
     await driver.enqueue(task(when=-90_000))
     driver.admin.call("LPUSH", driver.key("r7"), UNKNOWN)
@@ -153,7 +160,7 @@ async def passing_on(driver: QueueDriver) -> Act:
 ENDINGS: Final = tuple(itertools.product(Ending, [None, 0, 500]))[3:-3]
 CASES: Final[dict[str, tuple[Case, ...]]] = {
     "enqueue": (enqueueing,),
-    "claim": (claiming, claiming_in_vain),
+    "claim": (claiming, claiming_a_part, claiming_in_vain),
     "heartbeat": (beating,),
     "report": (reporting(*ENDINGS), *(reporting(ending) for ending in ENDINGS)),
     "promote": (promoting,),

@@ -74,6 +74,7 @@ async def use_registry(connection: ClockedConnection) -> None:
     await Registry(connection).open("acme", "A")
     await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/B", queue.number + 50))
     await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/C", queue.number))
+    await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/C", queue.number + 99))
 
 
 async def use_leases(driver: QueueDriver) -> None:
@@ -137,6 +138,11 @@ async def use_wake_ups(driver: QueueDriver) -> None:
     await driver.claim(wake="srv")
     driver.clock.advance(1)
     await driver.store.promote(driver.queue, 500)
+    await driver.claim(500)
+    await driver.enqueue(task(when=-1), task(when=-1))
+    await driver.claim(wake="srv")
+    driver.clock.advance(1)
+    await driver.claim()
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ async def test_known_queue_keeps_its_number(clocked: ClockedConnection, admin: A
     clocked.clock.advance(1_000)
     assert await register(clocked, "a/X") == first
     assert await register(clocked, "a/X", 5) == first
-    assert admin.call("HLEN", keys.REGISTRY[1]) == 1
+    assert admin.call("HMGET", keys.REGISTRY[1], str(first), "5") == [b"a/X", b"a/X"]
 
 
 async def test_number_that_the_store_lost_is_given_back(clocked: ClockedConnection) -> None:
@@ -116,6 +116,35 @@ async def test_refresh_gives_the_store_back_what_it_lost(
     assert set(registry.known()) == made
     other = Registry(clocked)
     assert {await other.find("acme", command) for command in ("A", "B")} == made
+
+
+async def test_ids_made_before_a_failover_lead_to_the_queue_registered_after_it(
+    clocked: ClockedConnection, admin: Admin
+) -> None:
+    here, there = Registry(clocked), Registry(clocked)
+    old = await here.open("acme", "RENDER")
+    admin.call("FLUSHALL")
+    clocked.clock.advance(1)
+    new = await there.open("acme", "RENDER")
+    assert new.number != old.number
+    await here.refresh()
+    for registry in (here, there, Registry(clocked)):
+        found = await registry.of_task("acme", old.task_id(b"1234567"))
+        assert found is not None
+        assert found[0].keys == new.keys
+
+
+async def test_refresh_notices_that_one_queue_was_lost_and_another_made(
+    clocked: ClockedConnection, admin: Admin
+) -> None:
+    here, there = Registry(clocked), Registry(clocked)
+    await here.open("acme", "A")
+    await here.refresh()
+    admin.call("FLUSHALL")
+    clocked.clock.advance(1)
+    await there.open("acme", "B")
+    await here.refresh()
+    assert {queue.command for queue in here.known()} == {"A", "B"}
 
 
 async def test_refresh_that_fails_forgets_nothing(clocked: ClockedConnection, admin: Admin) -> None:

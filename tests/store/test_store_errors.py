@@ -69,7 +69,7 @@ async def test_connection_works_on_after_errors(connection: Connection) -> None:
     for text in (PASSING[0], FULL[0], BUGS[0]) * 5:
         with pytest.raises(CodeQError):
             await connection.run(failing(text), [], [])
-    assert await connection.registry_size() == 0
+    assert await connection.registry_mark() == b""
 
 
 @pytest.mark.parametrize("url", ["", "?password=wrong"], ids=["none", "wrong"])
@@ -80,7 +80,7 @@ async def test_missing_or_wrong_password_is_a_bug_of_the_configuration_not_an_ou
         admin.call("CONFIG", "SET", "requirepass", "secret")
     connection = Connection(own_store.url + url)
     with pytest.raises(CodeQError) as caught:
-        await connection.registry_size()
+        await connection.registry_mark()
     assert type(caught.value) is CodeQError
     await connection.close()
 
@@ -88,5 +88,5 @@ async def test_missing_or_wrong_password_is_a_bug_of_the_configuration_not_an_ou
 async def test_nobody_there_is_unavailable() -> None:
     connection = Connection("unix:///nowhere/at/all")
     with pytest.raises(StoreUnavailable):
-        await connection.registry_size()
+        await connection.registry_mark()
     await connection.close()

@@ -69,6 +69,20 @@ async def test_server_waits_once_however_often_it_asks(
     assert ear.heard() == [work_key(driver.queue)]
 
 
+async def test_claim_that_promotes_more_than_it_takes_tells_who_waits(
+    driver: QueueDriver, listen: Callable[[str], Ear]
+) -> None:
+    ears = [listen(server) for server in ("a", "b", "c")]
+    await driver.enqueue(*[task(when=-1_000, priority=priority) for priority in (1, 9, 5)])
+    await wait(driver, "a", "b", "c")
+    for ear in ears:
+        ear.heard()
+    driver.clock.advance(1_000)
+    (claimed,) = (await driver.claim(1)).tasks
+    assert [len(ear.heard()) for ear in ears] == [1, 1, 0]
+    assert driver.snapshot().metas[claimed[0]].priority == 9
+
+
 async def test_later_task_tells_nobody_unless_it_is_due_before_all_others(
     driver: QueueDriver, listen: Callable[[str], Ear]
 ) -> None:

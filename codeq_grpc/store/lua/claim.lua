@@ -9,6 +9,7 @@
 -- @include rows
 -- @include push
 -- @include promote
+-- @include wake
 local s, w, m, b, z, l = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local want, max_bytes = tonumber(ARGV[1]), tonumber(ARGV[2])
 local asked, default = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -16,7 +17,8 @@ local server, claimant = ARGV[5], ARGV[6]
 local SCAN = 2000
 local first, now = read_clock(s)
 local function list(priority) return KEYS[7 + priority] end
-promote(z, m, list, now, want)
+-- More than wanted: which of them go first is a matter of priority, not of who was due first.
+local promoted = promote(z, m, list, now, 500)
 
 local ids, rows, seen, trims, bytes, scanned, full = {}, {}, {}, {}, 0, 0, false
 local function take_from(priority)
@@ -69,4 +71,5 @@ redis.call('HSET', s, 'clk', first + #ids - 1)
 redis.call('ZADD', l, unpack(expiries))
 redis.call('HSET', m, unpack(metas))
 for priority, at in pairs(trims) do redis.call('LTRIM', list(priority), at, -1) end
+wake(w, promoted - #ids)
 return reply

@@ -10,6 +10,7 @@
 -- @include wake
 local s, w, m, z = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local _, now = read_clock(s)
-local count = promote(z, m, function(priority) return KEYS[5 + priority] end, now, tonumber(ARGV[1]))
+local function list(priority) return KEYS[5 + priority] end
+local count = promote(z, m, list, now, tonumber(ARGV[1]))
 wake(w, count)
 return { 'OK', now, tonumber(redis.call('ZRANGE', z, 0, 0, 'WITHSCORES')[2] or 0), count }

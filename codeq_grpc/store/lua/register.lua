@@ -7,10 +7,14 @@
 local EPOCH = 1704067200000
 local last, numbers, names = KEYS[1], KEYS[2], KEYS[3]
 local known = redis.call('HGET', names, ARGV[1])
-if known then return { 'OK', tonumber(known) } end
 local time = redis.call('TIME')
 local ms = time[1] * 1000 + math.floor(time[2] / 1000) - EPOCH
 local number = tonumber(ARGV[2])
+if known then
+  -- Another server was quicker to register what the store had lost: old ids lead there too.
+  if number > 0 then redis.call('HSETNX', numbers, number, ARGV[1]) end
+  return { 'OK', tonumber(known) }
+end
 if number == 0 or redis.call('HEXISTS', numbers, number) == 1 then
   number = math.max((tonumber(redis.call('GET', last)) or 0) + 1, ms)
 end

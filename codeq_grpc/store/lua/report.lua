@@ -67,7 +67,8 @@ local function apply(row, id, ending, flags, delay, random, bytes)
       finish(row, id, FAILED, dead)
     else
       local policy = row.policy ~= '' and row.policy or ARGV[1]
-      if not has(flags, HAS_DELAY) then delay = backoff(policy, row[ATTEMPT], random / 4294967296) end
+      local u = random / 4294967296
+      if not has(flags, HAS_DELAY) then delay = backoff(policy, row[ATTEMPT], u) end
       put_back(row, id, delay, tails)
     end
   else

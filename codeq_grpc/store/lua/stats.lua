@@ -21,5 +21,6 @@ local totals = redis.call('HMGET', s, 'enqueued', 'completed', 'failed', 'expire
 return {
   'OK', now, pending, redis.call('ZCARD', z), redis.call('ZCARD', l),
   redis.call('ZCARD', t), redis.call('ZCARD', d), oldest < math.huge and oldest or 0,
-  tonumber(totals[1] or 0), tonumber(totals[2] or 0), tonumber(totals[3] or 0), tonumber(totals[4] or 0),
+  tonumber(totals[1] or 0), tonumber(totals[2] or 0),
+  tonumber(totals[3] or 0), tonumber(totals[4] or 0),
 }

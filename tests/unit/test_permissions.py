@@ -1,0 +1,73 @@
+"""The table of RPCs and scopes against the descriptors: what exists is in it, and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from codeq.v1 import codeq_service_pb2, queue_pb2, task_pb2
+from codeq_grpc.auth.permissions import PERMISSIONS, Access
+from codeq_grpc.core.principal import ROLES, TENANT_NAME, Scope
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import FileDescriptor
+
+OURS: Final = (codeq_service_pb2.DESCRIPTOR, queue_pb2.DESCRIPTOR, task_pb2.DESCRIPTOR)
+
+
+def methods(*files: FileDescriptor) -> set[str]:
+    """Paths of all RPCs of these files."""
+    return {
+        f"/{service.full_name}/{method.name}"
+        for file in files
+        for service in file.services_by_name.values()
+        for method in service.methods
+    }
+
+
+def test_every_rpc_has_an_entry_and_every_entry_an_rpc() -> None:
+    reflection = methods(reflection_pb2.DESCRIPTOR)
+    newer = {path.replace("v1alpha", "v1") for path in reflection}
+    known = methods(*OURS) | methods(health_pb2.DESCRIPTOR) | reflection | newer
+    assert known == PERMISSIONS.keys()
+
+
+def test_no_rpc_of_ours_is_open() -> None:
+    assert all(isinstance(PERMISSIONS[path], Scope) for path in methods(*OURS))
+
+
+def test_only_health_is_open() -> None:
+    opened = {path for path, needed in PERMISSIONS.items() if needed is Access.OPEN}
+    assert opened == methods(health_pb2.DESCRIPTOR)
+
+
+def test_every_scope_is_asked_for_and_given() -> None:
+    asked = {needed for needed in PERMISSIONS.values() if isinstance(needed, Scope)}
+    assert asked == set(Scope)
+    given = {scope for role, scopes in ROLES.items() if role != "admin" for scope in scopes}
+    assert set(Scope) - given == {Scope.QUEUES_ADMIN}
+
+
+def test_roles_have_what_their_work_needs_and_no_more() -> None:
+    may = {
+        role: {path.rpartition("/")[2] for path, needed in PERMISSIONS.items() if needed in scopes}
+        for role, scopes in ROLES.items()
+    }
+    reports = {"Complete", "Fail", "Abandon", "Report"}
+    assert may["producer"] == {"Enqueue", "BatchEnqueue", "GetTask"}
+    assert may["worker"] == {"Claim", "StreamClaim", "Heartbeat", "GetTask"} | reports
+    assert may["viewer"] == {"GetTask", "AdminQueues"}
+    assert may["admin"] == {path.rpartition("/")[2] for path in methods(*OURS)}
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "a{b", "a}", "a:b", "é", "a\n", "x" * 65])
+def test_no_tenant_name_breaks_out_of_a_key(name: str) -> None:
+    assert TENANT_NAME.fullmatch(name) is None
+
+
+@pytest.mark.parametrize("name", ["a", "Acme-1_2.3", "x" * 64])
+def test_ordinary_tenant_names_are_fine(name: str) -> None:
+    assert TENANT_NAME.fullmatch(name)
