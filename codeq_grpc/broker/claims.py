@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from codeq_grpc.broker.wakeups import pause
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
-from codeq_grpc.core.errors import CodeQError
+from codeq_grpc.core.errors import CodeQError, Draining
 from codeq_grpc.core.records import Lease
 from codeq_grpc.core.task import Ending
 from codeq_grpc.store.keys import created_ms
@@ -78,7 +78,11 @@ class Claims:
         lease_ms: int,
         wait: float,
     ) -> list[Held]:
-        """Leases up to `want` tasks, waiting up to `wait` seconds for the first one."""
+        """Leases up to `want` tasks, waiting up to `wait` seconds for the first one. Raises
+        Draining rather than answer at once that there is nothing, which would be asked again.
+        """
+        if self._waiters.draining:
+            raise Draining
         queues = await self.find(tenant, commands)
         ask = Ask(pack_claimant("", worker_id), want, lease_ms, arm=wait > 0)
         deadline = monotonic() + wait
@@ -150,8 +154,7 @@ class Claims:
                 lease_ms=ask.lease_ms,
                 wake=self._waiters.server if ask.arm else "",
             )
-            # Neither tasks nor armed: it only cleared away a lot of what aborted scripts left.
-            if claimed.tasks or claimed.armed or not ask.arm:
+            if claimed.tasks or claimed.empty:
                 break
         if claimed.armed:
             self._waiters.armed(queue)

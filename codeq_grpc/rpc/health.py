@@ -19,7 +19,7 @@ from codeq.v1 import codeq_service_pb2
 from codeq_grpc import __version__
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.errors import CodeQError
-from codeq_grpc.store.health import CHECKS, check_store, describe_store
+from codeq_grpc.store.health import CHECKS, HARMLESS, check_store, describe_store
 
 if TYPE_CHECKING:
     from codeq_grpc.store.connection import Connection
@@ -83,7 +83,7 @@ class Health:
 
     def statuses(self) -> dict[str, Any]:
         """Status of every service."""
-        fit = not self._problems and not self._draining
+        fit = self._problems.keys() <= HARMLESS and not self._draining
         whole = _SERVING if fit else _NOT_SERVING
         unknown = "reachable" in self._problems
         checks = {

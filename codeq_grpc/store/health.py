@@ -1,15 +1,21 @@
-"""Is the store fit for tasks: reachable, writable, never evicting, a primary."""
+"""Is the store fit for tasks: reachable, writable, never evicting, a primary.
+
+A full store is told of, but does not make a server unfit: enqueues are refused until workers have
+drained it, and they need the server for that.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from codeq_grpc.core.errors import CodeQError
+from codeq_grpc.core.errors import CodeQError, StoreFull
 
 if TYPE_CHECKING:
     from codeq_grpc.store.connection import Connection
 
-CHECKS: Final = ("reachable", "writable", "noeviction", "primary", "version")
+CHECKS: Final = ("reachable", "writable", "noeviction", "primary", "version", "memory")
+HARMLESS: Final = frozenset({"memory"})
+"""Checks whose failure a server goes on serving with."""
 _REDIS_MIN: Final = (7, 0)
 _VALKEY_MIN: Final = (7, 2)
 
@@ -41,6 +47,8 @@ async def check_store(connection: Connection) -> dict[str, str]:
         return {"reachable": error.message}
     try:
         await connection.probe_write()
+    except StoreFull as error:
+        problems["memory"] = error.message
     except CodeQError as error:
         problems["writable"] = error.message
     return problems

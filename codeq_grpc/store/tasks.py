@@ -59,12 +59,14 @@ class Report(NamedTuple):
 
 class Claimed(NamedTuple):
     """A reply to `claim`: (name, row, spec) of each task; when none is due yet, `next_due_ms`
-    (0: nothing scheduled) and `armed`, whether the wish to be woken was noted.
+    (0: nothing scheduled). `empty` tells that from a claim that only cleared away what aborted
+    scripts had left; `armed`, whether the wish to be woken was noted.
     """
 
     now_ms: int
     tasks: list[tuple[bytes, Row, bytes]]
     next_due_ms: int
+    empty: bool
     armed: bool
 
 
@@ -148,10 +150,10 @@ class TaskStore:
             scripts.CLAIM, queue, (want, max_bytes, lease_ms, self._lease_ms, wake, claimant)
         )
         if reply[0] == b"EMPTY":
-            return Claimed(reply[1], [], reply[2], armed=bool(wake))
+            return Claimed(reply[1], [], reply[2], empty=True, armed=bool(wake))
         it = iter(reply[2:])
         tasks = [(name, read_row(raw), spec) for name, raw, spec in zip(it, it, it, strict=True)]
-        return Claimed(reply[1], tasks, 0, armed=False)
+        return Claimed(reply[1], tasks, 0, empty=False, armed=False)
 
     async def heartbeat(
         self, queue: Queue, leases: Sequence[tuple[bytes, int, int]]

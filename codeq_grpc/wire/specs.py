@@ -52,7 +52,7 @@ class SpecChecker:
         self.payload_bytes = payload_bytes
         # With a result and an error a task must still fit into one message.
         room = limits.MESSAGE_BYTES - payload_bytes - limits.ERROR_BYTES - (64 << 10)
-        self._spec_bytes = min(limits.BATCH_BYTES, room)
+        self.spec_bytes = min(limits.BATCH_BYTES, room)
         self._retry = retry
 
     def check(self, spec: task_pb2.TaskSpec, path: str) -> NewTask:
@@ -75,8 +75,8 @@ class SpecChecker:
         if spec.HasField("retry_policy"):
             retry = self._policy(spec.retry_policy, f"{path}.retry_policy")
         raw = spec.SerializeToString()
-        if len(raw) > self._spec_bytes:
-            raise _too_large(path, len(raw), self._spec_bytes)
+        if len(raw) > self.spec_bytes:
+            raise _too_large(path, len(raw), self.spec_bytes)
         return NewTask(spec.command, priority, lease_ms, self._when(spec, path), retry, raw)
 
     def _when(self, spec: task_pb2.TaskSpec, path: str) -> int:

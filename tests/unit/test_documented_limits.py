@@ -7,8 +7,11 @@ from pathlib import Path
 from codeq_grpc.auth.permissions import PERMISSIONS
 from codeq_grpc.core import limits
 from codeq_grpc.core.principal import Scope
+from codeq_grpc.core.retry import RetryPolicy
 from codeq_grpc.wire.errors import CODES
+from codeq_grpc.wire.specs import SpecChecker
 
+SPEC_BYTES = SpecChecker(payload_bytes=limits.PAYLOAD_BYTES, retry=RetryPolicy()).spec_bytes
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 
 
@@ -23,6 +26,8 @@ def test_every_limit_is_documented_with_its_value() -> None:
         "message": f"{limits.MESSAGE_BYTES} bytes",
         "metadata of a call": f"{limits.METADATA_BYTES} bytes",
         "payload, result": f"{limits.PAYLOAD_BYTES} bytes (setting)",
+        "spec of a task in all": f"{SPEC_BYTES} bytes (less with a larger payload setting)",
+        "error of an attempt in all": f"{limits.ERROR_BYTES} bytes",
         "command": f"{limits.COMMAND_CHARS} characters of `A-Za-z0-9._:-`",
         "worker_id": f"{limits.WORKER_ID_CHARS} characters",
         "content_type": f"{limits.CONTENT_TYPE_CHARS} characters",

@@ -1,0 +1,79 @@
+"""Looks behind the curtain: who waits, what is under way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from codeq_grpc.store import keys
+from tests.support.server import eventually
+
+if TYPE_CHECKING:
+    from tests.support.admin import Admin
+    from tests.support.server import Caller, Server
+
+
+def queue_key(suffix: str, command: str = "RENDER", tenant: str = "acme") -> str:
+    """One key of a queue."""
+    return f"codeq:{{{tenant}/{command}/0}}:{suffix}"
+
+
+def waiting_servers(admin: Admin, command: str = "RENDER") -> int:
+    """How many servers asked to be woken for a queue."""
+    return int(admin.call("ZCARD", queue_key("w", command)))
+
+
+async def armed(admin: Admin, servers: int = 1, command: str = "RENDER") -> None:
+    """Returns once so many servers wait in a queue."""
+    await eventually(lambda: waiting_servers(admin, command) == servers)
+
+
+async def waited_for(admin: Admin, command: str = "RENDER") -> None:
+    """Returns once somebody waits for the end of a task of the queue."""
+    await eventually(lambda: admin.call("HLEN", queue_key("g", command)))
+
+
+async def in_progress(caller: Caller, count: int, command: str = "RENDER") -> None:
+    """Returns once so many tasks are leased."""
+
+    async def leased() -> bool:
+        return (await caller.stats(command)).in_progress == count
+
+    await eventually(leased)
+
+
+async def claiming(server: Server) -> None:
+    """Returns once the server waits for the store's reply to a claim."""
+    work = server.app._background._tasks
+    await eventually(lambda: any("Claims._take" in repr(task) for task in work))
+
+
+def calls_under_way() -> int:
+    """How many calls the servers of this process work on."""
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    return sum(name.startswith("HandleExceptions[") for name in names)
+
+
+async def no_calls() -> None:
+    """Returns once no server of this process works on a call."""
+    await eventually(lambda: calls_under_way() == 0)
+
+
+def contents(admin: Admin) -> dict[bytes, bytes]:
+    """Every key of the store and its serialised value, but for what idle servers write."""
+    names = [
+        name
+        for name in admin.call("KEYS", "*")
+        if name != keys.PROBE.encode() and not name.endswith(b"}:w")
+    ]
+    dumps = admin.calls([("DUMP", name) for name in names])
+    return dict(zip(names, dumps, strict=True))
+
+
+async def page(server: Server, path: str) -> tuple[int, Any]:
+    """Status and JSON of a page of the gateway."""
+    url = f"http://127.0.0.1:{server.ports.http}{path}"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return response.status, await response.json()

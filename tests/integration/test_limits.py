@@ -1,0 +1,136 @@
+"""Each limit of core/limits.py: the limit itself is accepted, one beyond it is refused with the
+path of the field.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from codeq.v1 import codeq_service_pb2 as pb, task_pb2
+from codeq_grpc.core import limits
+from tests.integration.limit_cases import CASES, LEASE, SMILE, Case, claim, ms, spec, stream
+from tests.integration.looking import contents
+from tests.integration.refusals import told
+
+if TYPE_CHECKING:
+    from tests.support.admin import Admin
+    from tests.support.server import Caller
+
+
+@pytest.mark.parametrize(
+    "case", CASES, ids=[f"{i}-{one.rpc}-{one.path}" for i, one in enumerate(CASES)]
+)
+async def test_the_limit_is_accepted_and_one_beyond_is_refused(
+    acme: Caller, admin: Admin, case: Case
+) -> None:
+    before = contents(admin)
+    reason = "PAYLOAD_TOO_LARGE" if case.path.endswith(".data") else "INVALID_FIELD"
+    for value in case.bad:
+        seen = await told(acme, case.rpc, case.make(value))
+        assert seen == ("INVALID_ARGUMENT", reason, case.path), repr(value)[:80]
+    assert contents(admin) == before
+    for value in case.good:
+        code, reason, path = await told(acme, case.rpc, case.make(value))
+        assert code in {"OK", "NOT_FOUND"}, (code, reason, path)
+
+
+@pytest.mark.parametrize(
+    ("rpc", "make", "path"),
+    [
+        ("Claim", lambda wait: claim(wait=wait), "wait"),
+        ("GetTask", lambda wait: pb.GetTaskRequest(task_id="x" * 18, wait=wait), "wait"),
+    ],
+)
+async def test_a_wait_is_at_most_a_minute(acme: Caller, rpc: str, make: Any, path: str) -> None:
+    for bad in (-1, limits.WAIT_MAX_MS + 1):
+        seen = await told(acme, rpc, make(ms(bad)))
+        assert seen == ("INVALID_ARGUMENT", "INVALID_FIELD", path)
+    call = acme.start(rpc, make(ms(limits.WAIT_MAX_MS)), timeout=0.4)
+    assert (await call.code()).name in {"OK", "NOT_FOUND"}
+
+
+REQUIRED: Final = [
+    ("Enqueue", pb.EnqueueRequest(), "task.command"),
+    ("Enqueue", spec(command=""), "task.command"),
+    ("BatchEnqueue", pb.BatchEnqueueRequest(), "tasks"),
+    ("BatchEnqueue", pb.BatchEnqueueRequest(tasks=[{}]), "tasks[0].command"),
+    ("Claim", pb.ClaimRequest(), "worker_id"),
+    ("Claim", claim(worker_id=""), "worker_id"),
+    ("Claim", claim(commands=[]), "commands"),
+    ("StreamClaim", stream(worker_id=""), "worker_id"),
+    ("StreamClaim", stream(commands=[]), "commands"),
+    ("StreamClaim", stream(max_outstanding=0), "max_outstanding"),
+    ("Heartbeat", pb.HeartbeatRequest(), "leases"),
+    ("Heartbeat", pb.HeartbeatRequest(leases=[{}]), "leases[0].lease.task_id"),
+    ("Complete", pb.CompleteRequest(), "lease.task_id"),
+    ("Complete", pb.CompleteRequest(lease={"task_id": "x"}), "lease.fence"),
+    ("Fail", pb.FailRequest(), "lease.task_id"),
+    ("Abandon", pb.AbandonRequest(), "lease.task_id"),
+    ("Report", pb.ReportRequest(), "outcomes"),
+    ("Report", pb.ReportRequest(outcomes=[{}]), "outcomes[0]"),
+    ("Report", pb.ReportRequest(outcomes=[{"fail": {}}]), "outcomes[0].fail.lease.task_id"),
+    ("GetTask", pb.GetTaskRequest(), "task_id"),
+]
+
+
+async def test_required_fields_are_named_when_they_are_empty(acme: Caller, admin: Admin) -> None:
+    before = contents(admin)
+    for rpc, request, path in REQUIRED:
+        seen = await told(acme, rpc, request)
+        assert seen == ("INVALID_ARGUMENT", "INVALID_FIELD", path)
+    assert contents(admin) == before
+
+
+async def test_run_time_and_delay_exclude_each_other(acme: Caller) -> None:
+    both = spec(delay=Duration())
+    both.task.run_time.GetCurrentTime()
+    seen = await told(acme, "Enqueue", both)
+    assert seen == ("INVALID_ARGUMENT", "INVALID_FIELD", "task.delay")
+
+
+async def test_unknown_fields_count_towards_the_size(acme: Caller, admin: Admin) -> None:
+    """A newer producer's fields are kept, but no task is too large to be handed out again."""
+    before = contents(admin)
+    unknown = b"\xc2\x3e" + b"\x80\x80\xc0\x01" + bytes(3 << 20)  # field 1000, 3 MiB
+    extended = task_pb2.Payload.FromString(unknown)
+    seen = [
+        await told(
+            acme,
+            "Enqueue",
+            pb.EnqueueRequest(task=task_pb2.TaskSpec.FromString(b"\x0a\x01C" + unknown)),
+        ),
+        await told(acme, "Enqueue", spec(payload=extended)),
+        await told(acme, "Complete", pb.CompleteRequest(lease=LEASE, result=extended)),
+    ]
+    assert seen == [
+        ("INVALID_ARGUMENT", "PAYLOAD_TOO_LARGE", "task"),
+        ("INVALID_ARGUMENT", "PAYLOAD_TOO_LARGE", "task.payload"),
+        ("INVALID_ARGUMENT", "PAYLOAD_TOO_LARGE", "result"),
+    ]
+    error = task_pb2.TaskError.FromString(unknown)
+    seen = [await told(acme, "Fail", pb.FailRequest(lease=LEASE, error=error))]
+    assert seen == [("INVALID_ARGUMENT", "INVALID_FIELD", "error")]
+    assert contents(admin) == before
+
+
+async def test_a_task_with_everything_at_its_limit_can_be_read(acme: Caller) -> None:
+    headers = {
+        f"{i:03}" + SMILE * (limits.HEADER_KEY_CHARS - 3): SMILE * limits.HEADER_VALUE_CHARS
+        for i in range(limits.HEADERS)
+    }
+    data = bytes(limits.PAYLOAD_BYTES)
+    task_id = await acme.enqueue(data=data, headers=headers)
+    error = {
+        "type": SMILE * limits.ERROR_TYPE_CHARS,
+        "message": SMILE * limits.ERROR_MESSAGE_CHARS,
+        "detail": SMILE * limits.ERROR_DETAIL_CHARS,
+        "retry_delay": Duration(),
+    }
+    await acme.fail(await acme.claim_one(), **error)
+    await acme.complete(await acme.claim_one(), data)
+    task = await acme.task(task_id, full=True)
+    assert (task.result.data, task.spec.payload.data) == (data, data)
+    assert len(task.error.detail) == limits.ERROR_DETAIL_CHARS
