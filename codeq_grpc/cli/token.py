@@ -35,7 +35,8 @@ def _tenant(_: click.Context, __: click.Parameter, name: str) -> str:
 def token(subject: str, tenant: str, roles: tuple[str, ...], *, as_json: bool) -> None:
     """Make a token and the entry for the server's tokens file.
 
-    The server gets the hash only. The token itself is shown here and never again.
+    The entry goes to stdout, so that it can be sent to the file; the token itself goes to stderr,
+    and is shown this once. The server gets its hash only.
     """
     secret = f"cq_{secrets.token_urlsafe(32)}"
     digest = hashlib.sha256(secret.encode()).hexdigest()
@@ -44,8 +45,7 @@ def token(subject: str, tenant: str, roles: tuple[str, ...], *, as_json: bool) -
         entry = {"sha256": digest, "subject": subject, "tenant": tenant, "roles": roles}
         click.echo(json.dumps({"token": secret, "entry": entry}, ensure_ascii=False))
         return
-    click.echo("The token, shown this once:", err=True)
-    click.echo(secret)
+    click.echo(f"The token, shown this once: {secret}", err=True)
     click.echo("The entry for the file that CODEQ_TOKENS_FILE names:", err=True)
     click.echo(
         f"- sha256: {digest}\n"
