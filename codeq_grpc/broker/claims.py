@@ -110,16 +110,21 @@ class Claims:
         now_ms = next_due = 0
         size = limits.BATCH_BYTES
         try:
-            for queue in queues:
-                claimed, found = await self._claim_one(queue, ask, ask.want - len(held), size)
+            remaining = list(reversed(queues))
+            while remaining:
+                claimed, found = await self._claim_one(
+                    remaining[-1], ask, ask.want - len(held), size
+                )
                 now_ms = claimed.now_ms
                 if claimed.next_due_ms:
                     next_due = min(next_due or claimed.next_due_ms, claimed.next_due_ms)
                 held += found
                 size -= sum(len(one.lease.spec) for one in found)
-                # The next queue gives a task whatever its size; the reply must hold that too.
+                # The next claim gives a task whatever its size; the reply must hold that too.
                 if len(held) >= ask.want or size < limits.BATCH_BYTES - limits.MORE_BYTES:
                     break
+                if len(found) < limits.SCRIPT_BATCH:
+                    remaining.pop()
         except CodeQError:
             if not held:
                 raise

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _RETRY = 0.5
 """Seconds after which a stream asks a store again that failed."""
+_RECOUNT = 10.0
+"""Seconds after which a stream that is never quiet recounts what it holds."""
 _NOTHING = Found([], 0, 0)
 
 
@@ -163,7 +165,7 @@ class ClaimStream:
         self._held: dict[LeaseKey, Held] = {}
         self._lost: list[LeaseOver] = []
         self._draining = False
-        self._sent_at = monotonic()
+        self._counted_at = self._sent_at = monotonic()
         self._clock = (0, self._sent_at)
 
     def drain(self) -> None:
@@ -172,7 +174,8 @@ class ClaimStream:
         self.event.set()
 
     def look(self) -> None:
-        """Claims again at once."""
+        """Messages may have been missed: recounts and claims again at once."""
+        self._counted_at = 0.0
         self.event.set()
 
     def leases_over(self, leases: Sequence[LeaseKey], *, lost: bool) -> None:
@@ -196,6 +199,8 @@ class ClaimStream:
                     await self._send(Closing())
                     return
                 await self._tell_lost()
+                if monotonic() - self._counted_at >= _RECOUNT:
+                    await self._recount()
                 found, most = await self._claim()
                 if found.held:
                     await self._deliver(found.held)
@@ -275,6 +280,7 @@ class ClaimStream:
 
     async def _recount(self) -> None:
         """Finds leases that ended without this stream being told."""
+        self._counted_at = monotonic()
         groups: dict[Queue, list[LeaseKey]] = {}
         for key, held in self._held.items():
             groups.setdefault(held.queue, []).append(key)

@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from codeq.v1 import codeq_service_pb2
 from codeq_grpc import __version__
 from codeq_grpc.core.clock import monotonic
-from codeq_grpc.core.errors import CodeQError
+from codeq_grpc.core.errors import CodeQError, TooManyStreams
 from codeq_grpc.store.health import CHECKS, HARMLESS, check_store, describe_store
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ DETAILS_KEY: Final = "x-codeq-health"
 _SERVING: Final[Any] = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final[Any] = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN: Final[Any] = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+_WATCHERS: Final = 256
+"""Watch calls at a time: they need no credential."""
 _PERIOD: Final = 1.0
 """Seconds between checks of the store."""
 
@@ -112,6 +114,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
 
     def __init__(self, health: Health) -> None:
         self._health = health
+        self._watching = 0
 
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: Context
@@ -128,10 +131,19 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         """The status of one service and its changes; SERVICE_UNKNOWN for an unknown one. Ends
         when the server drains, after telling so: a watcher must not hold up its shutdown.
         """
+        if self._watching >= _WATCHERS:
+            raise TooManyStreams(metadata={"limit": str(_WATCHERS)})
+        self._watching += 1
+        try:
+            await self._watch(request.service, context)
+        finally:
+            self._watching -= 1
+
+    async def _watch(self, service: str, context: Context) -> None:
         told = None
         while True:
             changed = self._health.changed
-            status = self._health.statuses().get(request.service, _UNKNOWN)
+            status = self._health.statuses().get(service, _UNKNOWN)
             if status != told:
                 told = status
                 await context.write(health_pb2.HealthCheckResponse(status=status))

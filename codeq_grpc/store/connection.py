@@ -98,7 +98,7 @@ class Connection:
     """
 
     def __init__(self, url: str, *, timeout: float = 5.0, size: int = 64) -> None:
-        self._timeout = timeout
+        self.timeout = timeout
         self._turns = asyncio.Semaphore(size)
         self._pool = BlockingConnectionPool.from_url(
             url,
@@ -114,7 +114,7 @@ class Connection:
     @contextlib.asynccontextmanager
     async def _call(self) -> AsyncIterator[None]:
         with _translated():
-            async with asyncio.timeout(self._timeout), self._turns:
+            async with asyncio.timeout(self.timeout), self._turns:
                 yield
 
     async def close(self) -> None:
@@ -178,7 +178,7 @@ class Connection:
         """A subscription to a server's own channel, confirmed by the store."""
         with _translated():
             async with self._redis.pubsub() as pubsub:
-                async with asyncio.timeout(self._timeout):
+                async with asyncio.timeout(self.timeout):
                     await pubsub.subscribe(keys.wake_channel(server))
                     await pubsub.get_message(timeout=None)
                 yield pubsub

@@ -9,6 +9,7 @@ import secrets
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from codeq_grpc.core.clock import monotonic
 from codeq_grpc.store import scripts
 from codeq_grpc.store.rows import pack_policy, read_row
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _NEW: Final = struct.Struct(">BBIq")
 _REPORT: Final = struct.Struct(">BBQQI")
+_NOW: Final = {"enqueue": 2, "claim": 1}
+"""Where the store's time stands in a reply."""
 _NO_RETRY: Final = 1
 _HAS_DELAY: Final = 2
 
@@ -119,6 +122,7 @@ class TaskStore:
     def __init__(self, connection: Connection, *, retry: RetryPolicy, lease_ms: int) -> None:
         self._connection = connection
         self._lease_ms = lease_ms
+        self._clock = (0, 0.0)
         self._policy = pack_policy(
             retry.initial_backoff_ms, retry.max_backoff_ms, retry.multiplier, retry.jitter
         )
@@ -126,12 +130,34 @@ class TaskStore:
     async def _run(self, script: scripts.Script, queue: Queue, args: Sequence[Any]) -> Any:
         return await self._connection.run(script, [queue.keys[s] for s in script.suffixes], args)
 
+    async def _in_time(
+        self, script: scripts.Script, queue: Queue, before: Sequence[Any], after: Sequence[Any]
+    ) -> Any:
+        """Runs a script that does nothing once nobody waits for its reply: a store that was
+        stopped runs at last what its callers gave up long ago. `before` and `after` stand around
+        that time among the arguments.
+        """
+        clock = self._clock
+        while True:
+            not_after = self._not_after(*clock)
+            reply = await self._run(script, queue, [*before, not_after, *after])
+            now = reply[1] if len(reply) == 2 else reply[_NOW[script.name]]
+            self._clock = clock = (now, monotonic())
+            if reply[0] != b"LATE":
+                return reply
+            # It came in time all the same: the store's clock was moved.
+
+    def _not_after(self, now_ms: int, read_at: float) -> int:
+        """By the store's clock as it was last read, in ms; 0 when it never was."""
+        waited = monotonic() - read_at + self._connection.timeout
+        return now_ms + int(waited * 1000) if now_ms else 0
+
     async def enqueue(
         self, queue: Queue, tasks: Sequence[tuple[bytes, bytes]]
     ) -> tuple[list[bytes], int]:
         """Adds tasks made by `new_task`, all or none; gives their names and the store's time."""
-        _, first, now = await self._run(
-            scripts.ENQUEUE, queue, [part for task in tasks for part in task]
+        _, first, now = await self._in_time(
+            scripts.ENQUEUE, queue, (), [part for task in tasks for part in task]
         )
         return [(first + i).to_bytes(7, "big") for i in range(len(tasks))], now
 
@@ -146,8 +172,8 @@ class TaskStore:
         wake: str = "",
     ) -> Claimed:
         """Leases up to `want` tasks for `rows.pack_claimant(...)`; none: arms `wake`."""
-        reply = await self._run(
-            scripts.CLAIM, queue, (want, max_bytes, lease_ms, self._lease_ms, wake, claimant)
+        reply = await self._in_time(
+            scripts.CLAIM, queue, (want, max_bytes, lease_ms, self._lease_ms, wake, claimant), ()
         )
         if reply[0] == b"EMPTY":
             return Claimed(reply[1], [], reply[2], empty=True, armed=bool(wake))

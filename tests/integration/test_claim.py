@@ -238,3 +238,8 @@ async def test_no_call_outlives_the_clients_deadline(acme: Caller) -> None:
     response = await call
     assert not response.tasks
     assert await call.code() == grpc.StatusCode.OK
+
+
+async def test_a_claim_takes_more_than_one_script_may_give(acme: Caller) -> None:
+    ids = await acme.enqueue_many(1_000)
+    assert [task.lease.task_id for task in await acme.claim(most=1_000)] == ids

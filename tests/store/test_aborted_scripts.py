@@ -154,7 +154,7 @@ async def awaiting(driver: QueueDriver) -> Act:
 async def passing_on(driver: QueueDriver) -> Act:
     await driver.enqueue(task(when=-1))
     await waiting(driver)
-    return lambda: driver.store.pass_on(driver.queue, "gone")
+    return lambda: driver.store.pass_on(driver.queue, "left")
 
 
 ENDINGS: Final = tuple(itertools.product(Ending, [None, 0, 500]))[3:-3]

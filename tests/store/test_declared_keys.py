@@ -127,6 +127,7 @@ async def use_wake_ups(driver: QueueDriver) -> None:
         await driver.claim(wake=server)
         driver.clock.advance(1)
     await driver.store.pass_on(driver.queue, "gone")
+    await driver.store.pass_on(driver.queue, "left")
     await driver.enqueue_one(when=-5_000)
     driver.admin.call("LPUSH", driver.key("r0"), b"unknown")
     await driver.claim(wake="srv")

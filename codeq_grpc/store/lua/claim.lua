@@ -3,8 +3,9 @@
 -- notes that the server waits. Allowed when memory is short: claims come before what frees it.
 -- KEYS: s w m b z l r0 r1 r2 r3 r4 r5 r6 r7 r8 r9
 -- ARGV: want (1 to 500), bytes of specs at most (one task always fits), lease_ms asked for or 0,
---   default lease_ms, server to wake or '', `>B` length of the owner stream, it and the worker
--- Reply: TASKS, now, then id, meta row and spec of each; or EMPTY, now, next due time or 0
+--   default lease_ms, server to wake or '', `>B` length of the owner stream, it and the worker,
+--   time in ms after which nobody waits for the reply any more, or 0
+-- Reply: TASKS, now, then id, meta row and spec of each; EMPTY, now, next due time or 0; LATE, now
 -- @include clock
 -- @include rows
 -- @include push
@@ -17,6 +18,8 @@ local server, claimant = ARGV[5], ARGV[6]
 local SCAN = 2000
 local first, now = read_clock(s)
 local function list(priority) return KEYS[7 + priority] end
+local not_after = tonumber(ARGV[7])
+if not_after > 0 and now > not_after then return { 'LATE', now } end
 -- More than wanted: which of them go first is a matter of priority, not of who was due first.
 local promoted = promote(z, m, list, now, 500)
 

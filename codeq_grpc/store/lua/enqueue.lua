@@ -1,20 +1,23 @@
 #!lua
 -- Adds a batch of tasks.
 -- KEYS: s w m b z r0 r1 r2 r3 r4 r5 r6 r7 r8 r9
--- ARGV: head and spec bytes of each task. A head is `>BBI4i8` (priority, max_attempts, lease_ms,
+-- ARGV: time in ms after which nobody waits for the reply any more, or 0; then head and spec
+--   bytes of each task. A head is `>BBI4i8` (priority, max_attempts, lease_ms,
 --   when) and the retry policy if the task has its own; when is 0 for now, a time in ms, or
 --   minus a delay in ms.
--- Reply: OK, number of the first task (the others follow it), now
+-- Reply: OK, number of the first task (the others follow it), now; or LATE, now
 -- @include clock
 -- @include rows
 -- @include push
 -- @include wake
 local s, w, m, b, z = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local first, now = read_clock(s)
-local count = #ARGV / 2
+local not_after = tonumber(ARGV[1])
+if not_after > 0 and now > not_after then return { 'LATE', now } end
+local count = (#ARGV - 1) / 2
 local groups, pending, due, bodies, metas, earliest = {}, 0, {}, {}, {}, math.huge
 for i = 1, count do
-  local head, body = ARGV[2 * i - 1], ARGV[2 * i]
+  local head, body = ARGV[2 * i], ARGV[2 * i + 1]
   local priority, max, lease, when, at = struct.unpack('>BBI4i8', head)
   local id = struct.pack('>I7', first + i - 1)
   local time = when > 0 and when or now - when

@@ -31,7 +31,8 @@ for i, row in ipairs(read_rows(m, ids)) do
   end
 end
 if #metas > 0 then
-  redis.call('ZADD', l, unpack(expiries))
+  -- The row first: the reaper mends an index that is too early, and waits for one that is too late.
   redis.call('HSET', m, unpack(metas))
+  redis.call('ZADD', l, unpack(expiries))
 end
 return reply

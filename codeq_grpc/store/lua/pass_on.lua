@@ -1,9 +1,8 @@
 #!lua flags=allow-oom
--- Passes a wake-up on to a server that still waits, from one that no longer does.
+-- Takes back the wish to be woken; if it was granted meanwhile, passes the wake-up on.
 -- KEYS: w
 -- ARGV: server that no longer waits
 -- Reply: OK
 -- @include wake
-redis.call('ZREM', KEYS[1], ARGV[1])
-wake(KEYS[1], 1)
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then wake(KEYS[1], 1) end
 return { 'OK' }
