@@ -28,6 +28,8 @@ T = TypeVar("T")
 _ROUNDS = 5
 _PRODUCERS = 4
 _PACE = 0.01
+_LEAST = 10
+"""Tasks handled during each restart, or it has shown nothing."""
 _PUSHED, _PULLED = "pushed", "pulled"
 
 
@@ -130,13 +132,12 @@ async def test_five_rolling_restarts_of_two_servers_lose_nothing_and_delay_nothi
     load = Load(connect)
     async with load.running():
         for server in servers * _ROUNDS:
-            handled = load.handled.total()
+            before = load.handled.total()
             assert await asyncio.to_thread(server.program.stop) == 0
             await asyncio.to_thread(server.start)
-            assert load.handled.total() > handled, "nothing was done meanwhile"
+            assert load.handled.total() >= before + _LEAST, "too little was done meanwhile"
 
     assert set(load.repeated) <= {"DRAINING", "SERVER_UNAVAILABLE"}
-    assert len(load.acked) > 1000
     assert load.handled == dict.fromkeys(load.acked, 1), "exactly the acknowledged ones, once each"
     async with connect() as client:
         for task_id in load.acked:

@@ -43,7 +43,7 @@ async function readBack(api, ids, tasks) {
     const { task } = await api.repeat('GetTask', { task_id: id, view: 'TASK_VIEW_FULL' });
     const { data } = tasks[at].payload;
     if (task.state === 'TASK_STATE_COMPLETED') found.completed += 1;
-    if (task.result.data.equals(expectedResult(data).data)) found.rightResults += 1;
+    if (task.result?.data.equals(expectedResult(data).data)) found.rightResults += 1;
     if (task.spec.payload.data.equals(data)) found.rightPayloads += 1;
   });
   return found;

@@ -42,6 +42,7 @@ export class Worker {
 
   #problem(text) {
     this.problems.push(text);
+    process.stderr.write(`${text}\n`);
     this.onProblem();
   }
 
