@@ -42,6 +42,10 @@ run: $(INSTALLED) ## start a server with an embedded store (ARGS="--help" for it
 test: $(INSTALLED) ## run the tests (ARGS="-k claim" to choose)
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: bench
+bench: $(INSTALLED) ## measure what a redrive of 100,000 tasks costs a worker (ARGS="--tasks 10000")
+	@$(BIN)/python -m bench.redrive $(ARGS)
+
 .PHONY: check
 check: check-style check-types check-doors check-proto check-generated check-lua ## run every check; -k goes on after a failure
 
@@ -84,6 +88,11 @@ check-lua: $(INSTALLED) ## luacheck on the scripts as the store receives them
 generate: $(INSTALLED) ## write generated/ from proto/
 	@rm -f generated/codeq/v1/*_pb2*.py generated/codeq/v1/*_pb2.pyi
 	$(call protoc,generated)
+
+.PHONY: docs
+docs: $(INSTALLED) ## write the pages that are made: docs/reference.md, docs/state-machine.md
+	$(BIN)/python -m tests.unit.reference_doc docs/reference.md
+	$(BIN)/python -m tests.unit.state_machine_doc docs/state-machine.md
 
 .PHONY: baseline
 baseline: $(INSTALLED) ## freeze proto/ as released; buf breaking compares with it

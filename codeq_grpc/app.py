@@ -11,27 +11,43 @@ from typing import TYPE_CHECKING, Final
 
 from codeq_grpc.auth.tokens import Tokens, hash_token
 from codeq_grpc.broker.background import Background
+from codeq_grpc.broker.bulk import Bulk
 from codeq_grpc.broker.claims import Claims
+from codeq_grpc.broker.dependencies import Dependencies
+from codeq_grpc.broker.queues import Queues
 from codeq_grpc.broker.reports import Reports
+from codeq_grpc.broker.selecting import Searches
 from codeq_grpc.broker.streams import Streams
 from codeq_grpc.broker.tasks import Tasks
 from codeq_grpc.broker.wakeups import Waiters
+from codeq_grpc.broker.watches import Watches
+from codeq_grpc.broker.workers import Presence
 from codeq_grpc.core.clock import monotonic
+from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.core.retry import RetryPolicy
+from codeq_grpc.daemons.courier import Courier
 from codeq_grpc.daemons.promoter import Promoter
 from codeq_grpc.daemons.pruner import Pruner
 from codeq_grpc.daemons.reaper import Reaper
+from codeq_grpc.daemons.sweeper import Sweeper
 from codeq_grpc.gateway.app import Gateway
+from codeq_grpc.rpc.admin_service import AdminServicer
+from codeq_grpc.rpc.brokers import Brokers
 from codeq_grpc.rpc.codeq_service import CodeQServicer
 from codeq_grpc.rpc.health import Health, HealthServicer
 from codeq_grpc.rpc.interceptors import AuthInterceptor
 from codeq_grpc.rpc.server import build_server
 from codeq_grpc.store.connection import Connection
 from codeq_grpc.store.embedded import StateInUse, StoreDidNotStart, embedded_store
+from codeq_grpc.store.outbox import Outbox
+from codeq_grpc.store.presence import PresenceStore
+from codeq_grpc.store.queues import QueueStore
+from codeq_grpc.store.reads import Reads
 from codeq_grpc.store.registry import Registry
 from codeq_grpc.store.tasks import TaskStore
+from codeq_grpc.store.upkeep import Errors, Upkeep
 from codeq_grpc.store.wakeups import Wakeups
-from codeq_grpc.wire.leases import lease_expired_error
+from codeq_grpc.wire import problems
 from codeq_grpc.wire.specs import SpecChecker
 
 if TYPE_CHECKING:
@@ -39,7 +55,6 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from codeq_grpc.core.errors import CodeQError
     from codeq_grpc.settings import Settings
 
 __all__ = (
@@ -57,6 +72,9 @@ _CLOSING: Final = 0.15
 """Seconds of refusing calls before gRPC stops. It answers those that it has received and not yet
 begun with CANCELLED, which no client repeats. Less than the retry_after of Draining, so that who is
 refused does not come again in the very moment of stopping."""
+_ERRORS: Final = Errors(
+    problems.LEASE_EXPIRED, problems.ATTEMPT_TIMEOUT, problems.EXPIRED, problems.PURGED
+)
 _LAST_WORDS: Final = 2.0
 """Seconds for what must still reach the store after the last call has ended."""
 
@@ -74,7 +92,6 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._retry = RetryPolicy()
         self.server_id = secrets.token_hex(4)
         self.connection = Connection(
             settings.store_url(),
@@ -82,9 +99,10 @@ class App:
             size=settings.store_connections,
         )
         self._registry = Registry(self.connection)
-        self._store = TaskStore(
-            self.connection, retry=self._retry, lease_ms=settings.default_lease_seconds * 1000
-        )
+        retry, lease_ms = RetryPolicy(), settings.default_lease_seconds * 1000
+        self._store = TaskStore(self.connection, retry=retry, lease_ms=lease_ms)
+        self._reads = Reads(self.connection)
+        self._upkeep = Upkeep(self.connection)
         self._background = Background()
         self._wakeups = Wakeups(self.connection, self.server_id, _log_lost_wakeups)
         self._waiters = Waiters(self.server_id, self._store, self._wakeups, self._background)
@@ -96,26 +114,59 @@ class App:
             most=settings.max_streams,
             max_age=settings.max_stream_age_seconds,
         )
+        self._watches = Watches(
+            self._registry,
+            self._reads,
+            self._waiters,
+            self._background,
+            most=settings.max_watches,
+        )
+        self._presence = Presence(
+            PresenceStore(self.connection), self.server_id, self._streams.open
+        )
+        outbox = Outbox(self.connection)
+        self._courier = Courier(Dependencies(self._registry, outbox, problems.dependency))
+        self._sweeper = Sweeper(self._upkeep, _ERRORS, self._courier.owe)
         self.health = Health(self.connection)
         self._gate = AuthInterceptor(Tokens(settings.principals()))
-        self._server = self._build_server()
+        self._server = self._build_server(retry, lease_ms)
 
-    def _build_server(self) -> grpc.aio.Server:
+    def _build_server(self, retry: RetryPolicy, lease_ms: int) -> grpc.aio.Server:
         settings = self._settings
-        checker = SpecChecker(payload_bytes=settings.max_payload_bytes, retry=self._retry)
-        servicer = CodeQServicer(
-            checker,
-            Tasks(self._registry, self._store, self._waiters, retry=self._retry),
-            self._claims,
-            Reports(self._registry, self._store, self._waiters),
-            self._streams,
+        admin = AdminServicer(
+            brokers := self._brokers(),
+            retry=retry,
+            lease_ms=lease_ms,
+            retention_ms=_retention_ms(settings),
         )
+        servicer = CodeQServicer(SpecChecker(payload_bytes=settings.max_payload_bytes), brokers)
         return build_server(
             servicer,
+            admin,
             HealthServicer(self.health),
             self._gate,
             reflect=settings.reflection,
             reuse_port=settings.reuse_port,
+        )
+
+    def _brokers(self) -> Brokers:
+        registry, store, reads, waiters = (
+            *(self._registry, self._store),
+            *(self._reads, self._waiters),
+        )
+        owe, sweep = self._courier.owe, self._sweeper.sweep
+        searches = Searches(registry, reads)
+        queue_store = QueueStore(self.connection)
+        return Brokers(
+            tasks=Tasks(registry, store, reads, self._upkeep, waiters, owe),
+            claims=self._claims,
+            reports=Reports(registry, store, waiters, owe),
+            streams=self._streams,
+            searches=searches,
+            bulk=Bulk(registry, store, searches, waiters, owe),
+            watches=self._watches,
+            queues=Queues(registry, queue_store, reads, self._presence, sweep),
+            presence=self._presence,
         )
 
     @contextlib.asynccontextmanager
@@ -160,21 +211,26 @@ class App:
 
     @contextlib.asynccontextmanager
     async def _daemons(self) -> AsyncIterator[None]:
-        settings, registry, store = self._settings, self._registry, self._store
+        settings, registry, owe = self._settings, self._registry, self._courier.owe
         reaper = Reaper(
             registry,
-            store,
+            self._upkeep,
             self._waiters,
+            owe,
             limit=settings.requeue_inspect_limit,
-            error=lease_expired_error(),
+            errors=_ERRORS,
         )
-        pruner = Pruner(registry, store, retention_ms=int(settings.retention_hours * 3_600_000))
+        pruner = Pruner(registry, self._upkeep, retention_ms=_retention_ms(settings))
         work = (
             lambda: self._wakeups.run(self._waiters),
             self.health.run,
-            Promoter(registry, store).run,
+            Promoter(registry, self._upkeep, owe, self._sweeper.sweep).run,
             reaper.run,
             pruner.run,
+            self._courier.run,
+            self._sweeper.run,
+            self._watches.run,
+            self._presence.run,
         )
         tasks = [asyncio.get_running_loop().create_task(_for_ever(one)) for one in work]
         try:
@@ -190,12 +246,19 @@ class App:
         ends_at = monotonic() + self._settings.drain_seconds
         self.health.drain()
         self._waiters.drain()
+        self._watches.drain()
         await self._streams.drain(self._settings.drain_seconds)
         self._gate.close()
         await asyncio.sleep(_CLOSING)
         await self._server.stop(max(_LAST_WORDS, ends_at - monotonic()))
         await self._background.drain(_LAST_WORDS)
+        with contextlib.suppress(CodeQError):
+            await self._presence.leave()
         _log.info("stopped")
+
+
+def _retention_ms(settings: Settings) -> int:
+    return int(settings.retention_hours * 3_600_000)
 
 
 def _is_any(host: str) -> bool:

@@ -84,6 +84,7 @@ class Settings(BaseModel):
     retention_hours: float = Field(24.0, gt=0)
     max_payload_bytes: int = Field(1 << 20, ge=1, le=3 << 19)
     max_streams: int = Field(2_000, ge=1)
+    max_watches: int = Field(256, ge=1)
     max_stream_age_seconds: float = Field(0.0, ge=0)
     drain_seconds: float = Field(20.0, ge=0)
     reflection: bool = False

@@ -20,6 +20,7 @@ class Access(enum.Enum):
 
 
 _QUEUE: Final = "/codeq.v1.CodeQService/"
+_ADMIN: Final = "/codeq.v1.AdminService/"
 _HEALTH: Final = "/grpc.health.v1.Health/"
 
 PERMISSIONS: Final[dict[str, Scope | Access]] = {
@@ -33,8 +34,18 @@ PERMISSIONS: Final[dict[str, Scope | Access]] = {
     f"{_QUEUE}Abandon": Scope.LEASES_CLAIM,
     f"{_QUEUE}Report": Scope.LEASES_CLAIM,
     f"{_QUEUE}GetTask": Scope.TASKS_READ,
+    f"{_QUEUE}ListTasks": Scope.TASKS_READ,
+    f"{_QUEUE}WatchTasks": Scope.TASKS_READ,
+    f"{_QUEUE}CancelTasks": Scope.TASKS_CANCEL,
+    f"{_QUEUE}RedriveTasks": Scope.QUEUES_ADMIN,
     f"{_QUEUE}AdminQueues": Scope.QUEUES_READ,
     f"{_QUEUE}AdminCleanup": Scope.QUEUES_ADMIN,
+    f"{_ADMIN}GetQueue": Scope.QUEUES_READ,
+    f"{_ADMIN}UpdateQueue": Scope.QUEUES_ADMIN,
+    f"{_ADMIN}PauseQueue": Scope.QUEUES_ADMIN,
+    f"{_ADMIN}ResumeQueue": Scope.QUEUES_ADMIN,
+    f"{_ADMIN}PurgeQueue": Scope.QUEUES_ADMIN,
+    f"{_ADMIN}ListWorkers": Scope.QUEUES_READ,
     f"{_HEALTH}Check": Access.OPEN,
     f"{_HEALTH}Watch": Access.OPEN,
     f"{_HEALTH}List": Access.OPEN,

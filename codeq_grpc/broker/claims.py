@@ -50,7 +50,7 @@ class Found(NamedTuple):
 
     held: list[Held]
     now_ms: int
-    next_due_ms: int
+    look_at_ms: int
 
 
 class Claims:
@@ -96,7 +96,7 @@ class Claims:
                 if found.held or left <= 0 or self._waiters.draining:
                     return found.held
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause(found.next_due_ms, found.now_ms, left)):
+                    async with asyncio.timeout(pause(found.look_at_ms, found.now_ms, left)):
                         await event.wait()
         finally:
             if leave is not None:
@@ -107,7 +107,7 @@ class Claims:
         for the next call.
         """
         held: list[Held] = []
-        now_ms = next_due = 0
+        now_ms = look_at = 0
         size = limits.BATCH_BYTES
         try:
             remaining = list(reversed(queues))
@@ -116,10 +116,10 @@ class Claims:
                     remaining[-1], ask, ask.want - len(held), size
                 )
                 now_ms = claimed.now_ms
-                if claimed.next_due_ms:
-                    next_due = min(next_due or claimed.next_due_ms, claimed.next_due_ms)
+                if claimed.look_at_ms:
+                    look_at = min(look_at or claimed.look_at_ms, claimed.look_at_ms)
                 held += found
-                size -= sum(len(one.lease.spec) for one in found)
+                size -= sum(len(one.lease.spec) + len(one.lease.checkpoint) for one in found)
                 # The next claim gives a task whatever its size; the reply must hold that too.
                 if len(held) >= ask.want or size < limits.BATCH_BYTES - limits.MORE_BYTES:
                     break
@@ -131,7 +131,7 @@ class Claims:
         except BaseException:
             self.give_back(held)
             raise
-        return Found(held, now_ms, next_due)
+        return Found(held, now_ms, look_at)
 
     async def _claim_one(
         self, queue: Queue, ask: Ask, want: int, size: int
@@ -184,9 +184,10 @@ class Claims:
                     row.time_ms - claimed.now_ms,
                     created_ms(name),
                     spec,
+                    checkpoint,
                 ),
             )
-            for name, row, spec in claimed.tasks
+            for name, row, spec, checkpoint in claimed.tasks
         ]
 
     def give_back(self, held: Iterable[Held]) -> None:

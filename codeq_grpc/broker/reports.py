@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from codeq_grpc.broker.wakeups import Waiters
-    from codeq_grpc.core.records import Outcome
+    from codeq_grpc.core.records import Beat, Outcome
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.registry import Registry
     from codeq_grpc.store.tasks import TaskStore, Verdict
@@ -44,13 +44,31 @@ def _lost(task_id: str, fence: int) -> LeaseLost:
     )
 
 
-class Reports:
-    """Ends attempts and extends leases."""
+class Told(NamedTuple):
+    """What a worker has to know of a lease: LOST, UNKNOWN, or CANCEL with the error that the task
+    will keep.
+    """
 
-    def __init__(self, registry: Registry, store: TaskStore, waiters: Waiters) -> None:
+    task_id: str
+    fence: int
+    word: bytes
+    error: bytes
+
+
+class Reports:
+    """Ends attempts and extends leases. `owed` is told of queues whose outbox got entries."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: TaskStore,
+        waiters: Waiters,
+        owed: Callable[[Queue], None],
+    ) -> None:
         self._registry = registry
         self._store = store
         self._waiters = waiters
+        self._owed = owed
 
     async def _by_queue(
         self, tenant: str, items: Sequence[_T], task_id: Callable[[_T], str]
@@ -77,7 +95,7 @@ class Reports:
                     results[index] = not_found(said.task_id)
                 continue
             try:
-                verdicts = await self._store.report(
+                verdicts, owed = await self._store.report(
                     queue, [_as_report(*item[1:]) for item in group]
                 )
             except CodeQError as error:
@@ -87,6 +105,8 @@ class Reports:
                     results[index] = error
                 continue
             applied = True
+            if owed:
+                self._owed(queue)
             self._free(queue, group, verdicts)
             for (index, _, said), verdict in zip(group, verdicts, strict=True):
                 results[index] = _judge(said, verdict)
@@ -99,26 +119,24 @@ class Reports:
                 owned.setdefault(verdict.owner, []).append((queue.number, name, said.fence))
         self._waiters.tell_over(owned, lost=False)
 
-    async def heartbeat(
-        self, tenant: str, leases: Sequence[tuple[str, int, int]]
-    ) -> list[tuple[str, int, str]]:
-        """Extends leases (task id, fence, ms or 0); id, fence and why of each that is lost."""
-        lost = []
-        async for queue, group in self._by_queue(tenant, leases, lambda lease: lease[0]):
+    async def heartbeat(self, tenant: str, beats: Sequence[Beat]) -> list[Told]:
+        """Extends leases and keeps progress; tells of each that needs attention."""
+        told = []
+        async for queue, group in self._by_queue(tenant, beats, lambda beat: beat.task_id):
             if queue is None:
-                lost += [(said[0], said[1], UNKNOWN.decode()) for _, _, said in group]
+                told += [Told(said.task_id, said.fence, UNKNOWN, b"") for _, _, said in group]
                 continue
             words = await self._store.heartbeat(
-                queue, [(name, fence, extend) for _, name, (_, fence, extend) in group]
+                queue, [(name, *said[1:]) for _, name, said in group]
             )
-            for (_, _, (task_id, fence, _)), word in zip(group, words, strict=True):
+            for (_, _, said), (word, error) in zip(group, words, strict=True):
                 if word != EXTENDED:
-                    lost.append((task_id, fence, word.decode()))
-        return lost
+                    told.append(Told(said.task_id, said.fence, word, error))
+        return told
 
 
 def _as_report(name: bytes, said: Outcome) -> Report:
-    return Report(name, said.fence, said.ending, said.text, said.delay_ms, said.no_retry)
+    return Report(name, *said[1:])
 
 
 def _judge(said: Outcome, verdict: Verdict) -> Applied | CodeQError:

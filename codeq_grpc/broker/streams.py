@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from codeq_grpc.broker.claims import Ask, Found
 from codeq_grpc.broker.wakeups import SAFETY_TICK, pause
+from codeq_grpc.broker.workers import Worker, now_ms
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.errors import CodeQError, Draining, TooManyStreams
@@ -45,6 +46,7 @@ class Subscription:
     lease_ms: int
     idle_seconds: float
     release: bool
+    peer: str
 
 
 class Opened(NamedTuple):
@@ -66,6 +68,14 @@ class LeaseOver(NamedTuple):
     fence: int
 
 
+class CancelAsked(NamedTuple):
+    """The task of this lease is to be cancelled."""
+
+    task_id: str
+    fence: int
+    reason: str
+
+
 class Quiet(NamedTuple):
     """Nothing was sent for a while; the store's time in ms."""
 
@@ -76,7 +86,7 @@ class Closing(NamedTuple):
     """No more tasks follow."""
 
 
-Message = Opened | Batch | LeaseOver | Quiet | Closing
+Message = Opened | Batch | LeaseOver | CancelAsked | Quiet | Closing
 
 
 class Streams:
@@ -101,6 +111,10 @@ class Streams:
         self._draining = False
         self._empty = asyncio.Event()
         self._empty.set()
+
+    def open(self) -> list[ClaimStream]:
+        """The open streams."""
+        return list(self._open)
 
     async def serve(
         self, subscription: Subscription, send: Callable[[Message], Awaitable[None]]
@@ -163,8 +177,9 @@ class ClaimStream:
         self._send_raw = send
         self._claimant = pack_claimant(stream_id, subscription.worker_id)
         self._held: dict[LeaseKey, Held] = {}
-        self._lost: list[LeaseOver] = []
+        self._directives: list[LeaseOver | CancelAsked] = []
         self._draining = False
+        self._connected_ms = now_ms()
         self._counted_at = self._sent_at = monotonic()
         self._clock = (0, self._sent_at)
 
@@ -183,8 +198,31 @@ class ClaimStream:
         for key in leases:
             held = self._held.pop(key, None)
             if held is not None and lost:
-                self._lost.append(LeaseOver(held.lease.task_id, held.lease.fence))
+                self._directives.append(LeaseOver(held.lease.task_id, held.lease.fence))
         self.event.set()
+
+    def cancel(self, leases: Sequence[LeaseKey], reason: str) -> None:
+        """Tasks it holds are to be cancelled."""
+        for key in leases:
+            held = self._held.get(key)
+            if held is not None:
+                asked = CancelAsked(held.lease.task_id, held.lease.fence, reason)
+                self._directives.append(asked)
+        self.event.set()
+
+    def worker(self) -> Worker:
+        """Who reads it, and what that one holds now."""
+        wants = self._wants
+        return Worker(
+            tenant=wants.tenant,
+            worker_id=wants.worker_id,
+            commands=wants.commands,
+            peer=wants.peer,
+            connected_ms=self._connected_ms,
+            in_progress=len(self._held),
+            max_outstanding=wants.max_outstanding,
+            idle=0 if self._draining else max(0, wants.max_outstanding - len(self._held)),
+        )
 
     async def run(self, max_age: float) -> None:
         """Until drained or cancelled. What was delivered stays leased unless the worker asked
@@ -198,7 +236,7 @@ class ClaimStream:
                 if self._draining or (ends_at is not None and monotonic() >= ends_at):
                     await self._send(Closing())
                     return
-                await self._tell_lost()
+                await self._direct()
                 if monotonic() - self._counted_at >= _RECOUNT:
                     await self._recount()
                 found, most = await self._claim()
@@ -221,9 +259,9 @@ class ClaimStream:
         await self._send_raw(message)
         self._sent_at = monotonic()
 
-    async def _tell_lost(self) -> None:
-        while self._lost:
-            await self._send(self._lost.pop(0))
+    async def _direct(self) -> None:
+        while self._directives:
+            await self._send(self._directives.pop(0))
 
     async def _claim(self) -> tuple[Found, float]:
         """What there was, and how long to rest at most if that is nothing. While the store fails
@@ -262,7 +300,7 @@ class ClaimStream:
         most = min(most, self._sent_at + self._wants.idle_seconds - monotonic())
         if ends_at is not None:
             most = min(most, ends_at - monotonic())
-        seconds = pause(found.next_due_ms, found.now_ms, max(0.0, most))
+        seconds = pause(found.look_at_ms, found.now_ms, max(0.0, most))
         if await self._sleep(seconds):
             return
         if monotonic() - self._sent_at >= self._wants.idle_seconds:

@@ -1,4 +1,4 @@
-"""Enqueue, read, count and clean up tasks."""
+"""Enqueue, read and clean up tasks."""
 
 from __future__ import annotations
 
@@ -10,69 +10,98 @@ from codeq_grpc.broker.reports import not_found
 from codeq_grpc.broker.wakeups import pause
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic, now
-from codeq_grpc.core.errors import CodeQError, InvalidField
+from codeq_grpc.core.errors import (
+    CodeQError,
+    IdempotencyMismatch,
+    InvalidField,
+    QueueFull,
+    TaskExists,
+)
 from codeq_grpc.core.records import Record
 from codeq_grpc.core.task import TERMINAL, TaskState
 from codeq_grpc.store.keys import created_ms
-from codeq_grpc.store.rows import pack_policy
-from codeq_grpc.store.tasks import new_task
+from codeq_grpc.store.rows import attempts_of, pack_new
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from codeq_grpc.broker.wakeups import Waiters
     from codeq_grpc.core.records import NewTask
-    from codeq_grpc.core.retry import RetryPolicy
     from codeq_grpc.store.keys import Queue
+    from codeq_grpc.store.reads import Reads, Stored
     from codeq_grpc.store.registry import Registry
-    from codeq_grpc.store.tasks import Counts, TaskStore
+    from codeq_grpc.store.tasks import Added, Special, TaskStore
+    from codeq_grpc.store.upkeep import Upkeep
+
+INDEXES = {
+    TaskState.COMPLETED: "t",
+    TaskState.FAILED: "d",
+    TaskState.CANCELLED: "c",
+    TaskState.EXPIRED: "a",
+}
 
 
 class Enqueued(NamedTuple):
-    """Id and state of a new task."""
+    """Id and state of a task; not `created` if its idempotency key had it already."""
 
     task_id: str
     state: TaskState
+    created: bool = True
+
+
+def as_record(queue: Queue, name: bytes, stored: Stored) -> Record:
+    """A stored task as callers see it."""
+    row = stored.row
+    return Record(
+        queue.task_id(name),
+        row.state,
+        row.attempt,
+        row.worker_id,
+        row.time_ms,
+        row.changed_ms,
+        created_ms(name),
+        row.cancel_requested,
+        stored.spec,
+        stored.error,
+        stored.progress,
+        stored.result,
+        stored.checkpoint,
+        attempts_of(row, stored.history),
+    )
 
 
 class Tasks:
-    """Tasks of tenants."""
+    """Tasks of tenants. `owed` is told of queues whose outbox got entries."""
 
     def __init__(
-        self, registry: Registry, store: TaskStore, waiters: Waiters, *, retry: RetryPolicy
+        self,
+        registry: Registry,
+        store: TaskStore,
+        reads: Reads,
+        upkeep: Upkeep,
+        waiters: Waiters,
+        owed: Callable[[Queue], None],
     ) -> None:
         self._registry = registry
         self._store = store
+        self._reads = reads
+        self._upkeep = upkeep
         self._waiters = waiters
-        self._retry = retry
-
-    def _stored(self, task: NewTask) -> tuple[bytes, bytes]:
-        retry = task.retry or self._retry
-        policy = b""
-        if task.retry is not None:
-            policy = pack_policy(
-                retry.initial_backoff_ms, retry.max_backoff_ms, retry.multiplier, retry.jitter
-            )
-        return new_task(
-            task.spec,
-            priority=task.priority,
-            max_attempts=retry.max_attempts,
-            lease_ms=task.lease_ms,
-            when=task.when,
-            policy=policy,
-        )
+        self._owed = owed
 
     async def enqueue(
         self, tenant: str, tasks: Sequence[NewTask], *, atomic: bool
     ) -> list[Enqueued | CodeQError]:
         """Adds tasks; one script call a queue, or a piece of a queue unless `atomic`.
 
-        A store error is raised when nothing was added, and told for its items otherwise.
+        What is wrong with one task is told for it, or raised if `atomic`. A store error is raised
+        when nothing was added, and told for its items otherwise.
         """
-        groups: dict[str, list[int]] = {}
-        for index, task in enumerate(tasks):
-            groups.setdefault(task.command, []).append(index)
         results: list[Enqueued | CodeQError] = [CodeQError()] * len(tasks)
+        ready = await self._with_dependencies(tenant, tasks, results, atomic=atomic)
+        groups: dict[str, list[int]] = {}
+        for index, task in ready.items():
+            groups.setdefault(task.command, []).append(index)
         size = limits.BATCH_TASKS if atomic else limits.SCRIPT_BATCH
         pieces = [
             (command, indexes[at : at + size])
@@ -82,7 +111,9 @@ class Tasks:
         added = False
         for command, piece in pieces:
             try:
-                done = await self._enqueue_piece(tenant, command, [tasks[i] for i in piece])
+                done = await self._enqueue_piece(
+                    tenant, command, [ready[i] for i in piece], atomic=atomic
+                )
             except CodeQError as error:
                 if not added and (len(pieces) == 1 or (command, piece) == pieces[0]):
                     raise
@@ -94,18 +125,59 @@ class Tasks:
                 results[i] = one
         return results
 
+    async def _with_dependencies(
+        self,
+        tenant: str,
+        tasks: Sequence[NewTask],
+        results: list[Enqueued | CodeQError],
+        *,
+        atomic: bool,
+    ) -> dict[int, NewTask]:
+        """The tasks that can be added, by index, with those dependencies that have not completed:
+        what has completed stays so. An id that does not exist is refused, so that there can be no
+        cycles.
+        """
+        asked = {task_id for task in tasks for task_id in task.depends_on}
+        states = await self._states(tenant, asked) if asked else {}
+        ready: dict[int, NewTask] = {}
+        for i, task in enumerate(tasks):
+            unknown = [j for j, task_id in enumerate(task.depends_on) if not states[task_id]]
+            if unknown:
+                path = f"{task.path}.depends_on[{unknown[0]}]"
+                error = InvalidField.at(path, "there is no such task")
+                if atomic:
+                    raise error
+                results[i] = error
+                continue
+            left = [t for t in task.depends_on if states[t] != TaskState.COMPLETED]
+            ready[i] = task._replace(depends_on=tuple(dict.fromkeys(left)))
+        return ready
+
+    async def _states(self, tenant: str, task_ids: set[str]) -> dict[str, int]:
+        states = dict.fromkeys(task_ids, 0)
+        groups: dict[Queue, list[tuple[str, bytes]]] = {}
+        for task_id in task_ids:
+            found = await self._registry.of_task(tenant, task_id)
+            if found is not None:
+                groups.setdefault(found[0], []).append((task_id, found[1]))
+        for queue, members in groups.items():
+            for at in range(0, len(members), limits.SCRIPT_BATCH):
+                part = members[at : at + limits.SCRIPT_BATCH]
+                read = await self._reads.states(queue, [name for _, name in part])
+                states.update(zip((task_id for task_id, _ in part), read, strict=True))
+        return states
+
     async def _enqueue_piece(
-        self, tenant: str, command: str, tasks: Sequence[NewTask]
-    ) -> list[Enqueued]:
+        self, tenant: str, command: str, tasks: Sequence[NewTask], *, atomic: bool
+    ) -> list[Enqueued | CodeQError]:
         queue = await self._registry.open(tenant, command)
-        names, now_ms = await self._store.enqueue(queue, [self._stored(task) for task in tasks])
-        return [
-            Enqueued(
-                queue.task_id(name),
-                TaskState.SCHEDULED if task.when < 0 or task.when > now_ms else TaskState.PENDING,
-            )
-            for name, task in zip(names, tasks, strict=True)
-        ]
+        added = await self._store.enqueue(queue, [pack_new(task) for task in tasks], atomic=atomic)
+        if added.owed:
+            self._owed(queue)
+        results = [_result(queue, i, task, added) for i, task in enumerate(tasks)]
+        if added.refused:
+            raise next(result for result in results if isinstance(result, CodeQError))
+        return results
 
     async def get(self, tenant: str, task_id: str, *, full: bool, wait: float) -> Record:
         """One task, when it has ended or after `wait` seconds; raises TaskNotFound."""
@@ -117,22 +189,10 @@ class Tasks:
         queue, name = found
         if wait > 0:
             await self._wait_for_end(queue, name, wait)
-        stored = await self._store.get(queue, name, result=full)
+        (stored,) = await self._reads.read(queue, [name], full=full, max_bytes=limits.BATCH_BYTES)
         if stored is None:
             raise not_found(task_id)
-        row = stored.row
-        return Record(
-            task_id,
-            row.state,
-            row.attempt,
-            row.worker_id,
-            row.time_ms,
-            row.changed_ms,
-            created_ms(name),
-            stored.spec,
-            stored.error,
-            stored.result,
-        )
+        return as_record(queue, name, stored)
 
     async def _wait_for_end(self, queue: Queue, name: bytes, wait: float) -> None:
         deadline = monotonic() + wait
@@ -152,36 +212,52 @@ class Tasks:
         finally:
             leave()
 
-    async def queues(self, tenant: str, commands: Sequence[str]) -> list[tuple[str, Counts]]:
-        """Counts of these queues, or of all; those that never had a task are left out."""
-        if commands:
-            queues = [await self._registry.find(tenant, command) for command in commands]
-        else:
-            await self._registry.refresh()
-            queues = sorted(self._registry.known(tenant), key=lambda queue: queue.command)
-        return [(q.command, await self._store.stats(q)) for q in queues if q.number]
-
     async def cleanup(
         self, tenant: str, *, before_ms: int, states: frozenset[TaskState], limit: int
     ) -> tuple[int, int]:
         """Deletes up to `limit` tasks that ended before a time (0: now); how many, and the time."""
         await self._registry.refresh()
-        indexes = "".join(
-            index
-            for state, index in ((TaskState.COMPLETED, "t"), (TaskState.FAILED, "d"))
-            if state in (states or TERMINAL)
-        )
+        indexes = "".join(INDEXES[state] for state in sorted(states or TERMINAL))
         # Without a queue there is no store's clock to tell; nothing was deleted by this one.
         deleted, used = 0, before_ms or int(now().timestamp() * 1000)
         for queue in self._registry.known(tenant):
             more = True
             while more and deleted < limit:
-                used, count, more = await self._store.prune(
+                used, count, more = await self._upkeep.prune(
                     queue,
                     before_ms=before_ms,
                     age_ms=0,
+                    default_ms=0,
                     limit=min(limits.SCRIPT_BATCH, limit - deleted),
                     indexes=indexes,
                 )
                 deleted += count
         return deleted, used
+
+
+def _state_of(task: NewTask, now_ms: int) -> TaskState:
+    if task.depends_on:
+        return TaskState.BLOCKED
+    later = task.when < 0 or task.when > now_ms
+    return TaskState.SCHEDULED if later else TaskState.PENDING
+
+
+def _result(queue: Queue, index: int, task: NewTask, added: Added) -> Enqueued | CodeQError:
+    special = added.specials.get(index)
+    task_id = queue.task_id(added.names[index])
+    if special is None:
+        return Enqueued(task_id, _state_of(task, added.now_ms))
+    if special.word in {b"EXISTING", b"REPLACED"}:
+        return Enqueued(task_id, TaskState(special.state), created=False)
+    return _refusal(task, task_id, special)
+
+
+def _refusal(task: NewTask, task_id: str, special: Special) -> CodeQError:
+    if special.word == b"OVERDUE":
+        return InvalidField.at(f"{task.path}.expire_time", "must lie after now and after run_time")
+    if special.word == b"FULL":
+        return QueueFull(metadata={"command": task.command})
+    metadata = {"task_id": task_id, "state": TaskState(special.state).name}
+    if special.word == b"MISMATCH":
+        return IdempotencyMismatch(metadata=metadata)
+    return TaskExists(metadata=metadata)

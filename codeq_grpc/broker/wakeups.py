@@ -6,7 +6,14 @@ import random
 from typing import TYPE_CHECKING, Final, Protocol
 
 from codeq_grpc.core import limits
-from codeq_grpc.store.wakeups import LeaseKey, ended_key, over_message, work_key
+from codeq_grpc.store.wakeups import (
+    LeaseKey,
+    cancel_message,
+    changed_key,
+    ended_key,
+    over_message,
+    work_key,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,8 +53,21 @@ class Holder(Protocol):
     def leases_over(self, leases: Sequence[LeaseKey], *, lost: bool) -> None:
         """Leases it held were reported or, when `lost`, expired."""
 
+    def cancel(self, leases: Sequence[LeaseKey], reason: str) -> None:
+        """Tasks it holds are to be cancelled."""
+
     def look(self) -> None:
         """Something may have been missed."""
+
+
+class Watcher(Protocol):
+    """Who wants to hear of every change of a queue."""
+
+    def changed(self, queue: Queue, names: Sequence[bytes]) -> None:
+        """Tasks have changed."""
+
+    def missed(self) -> None:
+        """Changes may have been missed."""
 
 
 class Waiters:
@@ -63,6 +83,7 @@ class Waiters:
         self._work: dict[bytes, _Waiting] = {}
         self._ends: dict[tuple[bytes, bytes], set[asyncio.Event]] = {}
         self._holders: dict[str, Holder] = {}
+        self._watchers: dict[bytes, dict[Watcher, Queue]] = {}
         self.draining = False
 
     def join(self, queues: Iterable[Queue], event: asyncio.Event) -> Callable[[], None]:
@@ -109,6 +130,25 @@ class Waiters:
 
         return leave
 
+    def watch(self, queue: Queue, watcher: Watcher) -> Callable[[], None]:
+        """Tells of changes until the result is called. Each watcher hears of the queue that it
+        named: one that came before the first task knows no number.
+        """
+        key = changed_key(queue)
+        self._watchers.setdefault(key, {})[watcher] = queue
+
+        def leave() -> None:
+            watchers = self._watchers[key]
+            del watchers[watcher]
+            if not watchers:
+                del self._watchers[key]
+
+        return leave
+
+    def watched(self) -> list[Queue]:
+        """Queues of which this server wants to be told."""
+        return [next(iter(watchers.values())) for watchers in self._watchers.values()]
+
     def add_holder(self, stream: str, holder: Holder) -> None:
         """A stream that wants to hear of its leases."""
         self._holders[stream] = holder
@@ -125,6 +165,16 @@ class Waiters:
                 self.leases_over(stream, leases, lost=lost)
             elif server:
                 message = over_message(stream, leases, lost=lost)
+                self._background.spawn(self._wakeups.tell(server, message))
+
+    def tell_cancel(self, owned: dict[str, list[LeaseKey]], reason: str) -> None:
+        """Tells streams, here or on other servers, that tasks they hold are to be cancelled."""
+        for stream, leases in owned.items():
+            server = stream.partition(".")[0]
+            if server == self.server:
+                self.cancel(stream, leases, reason)
+            elif server:
+                message = cancel_message(stream, leases, reason)
                 self._background.spawn(self._wakeups.tell(server, message))
 
     def work(self, key: bytes) -> None:
@@ -144,8 +194,22 @@ class Waiters:
         if holder is not None:
             holder.leases_over(leases, lost=lost)
 
+    def cancel(self, stream: str, leases: Sequence[LeaseKey], reason: str) -> None:
+        """A message of a server: tasks that a stream holds are to be cancelled."""
+        holder = self._holders.get(stream)
+        if holder is not None:
+            holder.cancel(leases, reason)
+
+    def changed(self, key: bytes, names: Sequence[bytes]) -> None:
+        """A message of the store: tasks have changed."""
+        for watcher, queue in self._watchers.get(key, {}).items():
+            watcher.changed(queue, names)
+
     def missed(self) -> None:
         """The subscription was new or renewed: everybody looks."""
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.missed()
         for waiting in self._work.values():
             for event in waiting.events:
                 event.set()

@@ -61,6 +61,30 @@ class TaskNotFound(CodeQError):
     reason = "TASK_NOT_FOUND"
 
 
+class QueueNotFound(CodeQError):
+    """There is no such queue."""
+
+    reason = "QUEUE_NOT_FOUND"
+
+
+class TaskExists(CodeQError):
+    """The idempotency key belongs to a task already."""
+
+    reason = "TASK_EXISTS"
+
+
+class IdempotencyMismatch(CodeQError):
+    """The idempotency key belongs to a task with another payload."""
+
+    reason = "IDEMPOTENCY_MISMATCH"
+
+
+class InvalidState(CodeQError):
+    """The task is in a state that does not allow this."""
+
+    reason = "INVALID_STATE"
+
+
 class LeaseLost(CodeQError):
     """The lease is not, or no longer, the current one of its task; nothing was changed."""
 
@@ -71,6 +95,13 @@ class StoreFull(CodeQError):
     """The store is out of memory; ended and drained tasks free it."""
 
     reason = "STORE_FULL"
+    default_retry_after = 5.0
+
+
+class QueueFull(CodeQError):
+    """The queue holds as many unfinished tasks as it may."""
+
+    reason = "QUEUE_FULL"
     default_retry_after = 5.0
 
 

@@ -18,6 +18,9 @@ MORE_BYTES: Final = MESSAGE_BYTES - BATCH_BYTES - (128 << 10)
 """Specs in a reply beyond which no further queue is asked: it may give one of BATCH_BYTES."""
 PAYLOAD_BYTES: Final = 1 << 20
 ERROR_BYTES: Final = 160 << 10
+CHECKPOINT_BYTES: Final = 256 << 10
+HISTORY_BYTES: Final = 160 << 10
+"""Room for the attempts of a task in a message: 20 of them, each error cut."""
 METADATA_BYTES: Final = 16 << 10
 
 COMMAND_CHARS: Final = 128
@@ -26,6 +29,25 @@ CONTENT_TYPE_CHARS: Final = 128
 ERROR_TYPE_CHARS: Final = 256
 ERROR_MESSAGE_CHARS: Final = 4_096
 ERROR_DETAIL_CHARS: Final = 32_768
+
+ERROR_TYPES: Final = 32
+"""Of `RetryPolicy.non_retryable_error_types`."""
+HISTORY_ATTEMPTS: Final = 20
+HISTORY_MESSAGE_CHARS: Final = 1_024
+PROGRESS_MESSAGE_CHARS: Final = 1_024
+REASON_CHARS: Final = 1_024
+PAUSE_REASON_CHARS: Final = 256
+PAGE_TOKEN_CHARS: Final = 2_048
+"""One may hold a whole concurrency key."""
+
+IDEMPOTENCY_KEY_CHARS: Final = 256
+IDEMPOTENCY_TTL_MIN_MS: Final = 1 * SECOND
+IDEMPOTENCY_TTL_MAX_MS: Final = 30 * DAY
+CONCURRENCY_KEY_CHARS: Final = IDEMPOTENCY_KEY_CHARS
+DEPENDENCIES: Final = 100
+LABELS: Final = 16
+LABEL_KEY_CHARS: Final = 63
+LABEL_VALUE_CHARS: Final = 255
 
 HEADERS: Final = 64
 HEADER_KEY_CHARS: Final = 128
@@ -40,6 +62,8 @@ MULTIPLIER_MAX: Final = 100.0
 
 LEASE_MIN_MS: Final = 1 * SECOND
 LEASE_MAX_MS: Final = DAY
+ATTEMPT_TIMEOUT_MIN_MS: Final = 1 * SECOND
+ATTEMPT_TIMEOUT_MAX_MS: Final = 30 * DAY
 DELAY_MAX_MS: Final = 3_653 * DAY
 RETRY_DELAY_MAX_MS: Final = 366 * DAY
 
@@ -53,8 +77,22 @@ IDLE_INTERVAL_MIN_MS: Final = 1 * SECOND
 IDLE_INTERVAL_MAX_MS: Final = 60 * SECOND
 IDLE_INTERVAL_DEFAULT_MS: Final = 15 * SECOND
 
+CLAIM_RATE_MAX: Final = 1_000_000.0
+IN_PROGRESS_MAX: Final = 1_000_000
+IN_PROGRESS_PER_KEY_MAX: Final = 1_000
+BACKLOG_MAX: Final = 10**12
+RETENTION_MIN_MS: Final = 1 * SECOND
+RETENTION_MAX_MS: Final = 366 * DAY
+
+PAGE_TASKS: Final = 1_000
+PAGE_DEFAULT: Final = 50
+SELECTED_TASKS: Final = 1_000
+SPREAD_MAX_MS: Final = 7 * DAY
+
 CLEANUP_DEFAULT: Final = 1_000
 CLEANUP_MAX: Final = 10_000
 
+BULK_BATCH: Final = 50
+"""Items per script call of a bulk operation, which workers' calls have to wait for."""
 SCRIPT_BATCH: Final = 500
 """Items per script call, but for an atomic batch, which is one call of up to BATCH_TASKS."""

@@ -16,13 +16,14 @@ class Scope(enum.StrEnum):
 
     TASKS_ENQUEUE = "tasks.enqueue"
     TASKS_READ = "tasks.read"
+    TASKS_CANCEL = "tasks.cancel"
     LEASES_CLAIM = "leases.claim"
     QUEUES_READ = "queues.read"
     QUEUES_ADMIN = "queues.admin"
 
 
 ROLES: Final[dict[str, frozenset[Scope]]] = {
-    "producer": frozenset({Scope.TASKS_ENQUEUE, Scope.TASKS_READ}),
+    "producer": frozenset({Scope.TASKS_ENQUEUE, Scope.TASKS_READ, Scope.TASKS_CANCEL}),
     "worker": frozenset({Scope.LEASES_CLAIM, Scope.TASKS_READ}),
     "viewer": frozenset({Scope.TASKS_READ, Scope.QUEUES_READ}),
     "admin": frozenset(Scope),

@@ -29,3 +29,20 @@ class RetryPolicy:
         """Delay after `attempt` (from 1) failed, with the random number `u` in [0, 1)."""
         grown = self.initial_backoff_ms * self.multiplier ** (attempt - 1)
         return int(min(float(self.max_backoff_ms), grown) * (1 - self.jitter * u))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryWishes:
+    """What a task or a queue says of retries; None and no types: nothing. What a task leaves
+    open its queue decides, and what that leaves open the server's policy.
+    """
+
+    max_attempts: int | None = None
+    initial_backoff_ms: int | None = None
+    max_backoff_ms: int | None = None
+    multiplier: float | None = None
+    jitter: float | None = None
+    non_retryable: tuple[str, ...] = ()
+
+
+NO_WISHES = RetryWishes()

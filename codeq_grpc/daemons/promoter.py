@@ -8,9 +8,11 @@ from codeq_grpc.core import limits
 from codeq_grpc.daemons.rounds import Rounds, until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.registry import Registry
-    from codeq_grpc.store.tasks import TaskStore
+    from codeq_grpc.store.upkeep import Upkeep
 
 _LONGEST = 2.0
 """Seconds between looks at a queue in which nothing is due. Claims promote too, and who waits
@@ -18,11 +20,21 @@ knows the next due time, so no task waits for this."""
 
 
 class Promoter:
-    """SCHEDULED -> PENDING."""
+    """SCHEDULED -> PENDING. Sees besides whether a queue owes something to others, or is to be
+    swept, which a server that ended may have left undone.
+    """
 
-    def __init__(self, registry: Registry, store: TaskStore) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        upkeep: Upkeep,
+        owed: Callable[[Queue], None],
+        sweep: Callable[[Queue], None],
+    ) -> None:
         self._rounds = Rounds("promoter", registry, longest=_LONGEST)
-        self._store = store
+        self._upkeep = upkeep
+        self._owed = owed
+        self._sweep = sweep
 
     async def run(self) -> None:
         """For ever."""
@@ -33,8 +45,11 @@ class Promoter:
         await self._rounds.tick(self._look)
 
     async def _look(self, queue: Queue) -> float | None:
-        count = limits.SCRIPT_BATCH
-        now = next_due = 0
-        while count == limits.SCRIPT_BATCH:
-            now, next_due, count = await self._store.promote(queue, limits.SCRIPT_BATCH)
-        return until(next_due, now)
+        promoted = await self._upkeep.promote(queue, limits.SCRIPT_BATCH)
+        while promoted.promoted == limits.SCRIPT_BATCH:
+            promoted = await self._upkeep.promote(queue, limits.SCRIPT_BATCH)
+        if 0 < promoted.next_owed_ms <= promoted.now_ms:
+            self._owed(queue)
+        if promoted.sweep:
+            self._sweep(queue)
+        return until(promoted.next_ms, promoted.now_ms)

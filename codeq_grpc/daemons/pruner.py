@@ -10,18 +10,18 @@ from codeq_grpc.daemons.rounds import Rounds
 if TYPE_CHECKING:
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.registry import Registry
-    from codeq_grpc.store.tasks import TaskStore
+    from codeq_grpc.store.upkeep import Upkeep
 
 _LONGEST = 60.0
 """Seconds between looks at a queue."""
 
 
 class Pruner:
-    """COMPLETED or FAILED -> gone."""
+    """Ended -> gone, by the retention of the queue or, if it has none, of the server."""
 
-    def __init__(self, registry: Registry, store: TaskStore, *, retention_ms: int) -> None:
+    def __init__(self, registry: Registry, upkeep: Upkeep, *, retention_ms: int) -> None:
         self._rounds = Rounds("pruner", registry, longest=min(_LONGEST, retention_ms / 1000))
-        self._store = store
+        self._upkeep = upkeep
         self._retention_ms = retention_ms
 
     async def run(self) -> None:
@@ -35,11 +35,12 @@ class Pruner:
     async def _look(self, queue: Queue) -> float | None:
         more = True
         while more:
-            _, _, more = await self._store.prune(
+            _, _, more = await self._upkeep.prune(
                 queue,
                 before_ms=0,
-                age_ms=self._retention_ms,
+                age_ms=-1,
+                default_ms=self._retention_ms,
                 limit=limits.SCRIPT_BATCH,
-                indexes="td",
+                indexes="tdca",
             )
         return None

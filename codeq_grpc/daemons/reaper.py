@@ -1,4 +1,4 @@
-"""Ends attempts whose lease expired: the next attempt, or a dead letter."""
+"""Ends attempts whose lease ran out (the next attempt, or a dead letter), and expired tasks."""
 
 from __future__ import annotations
 
@@ -7,34 +7,41 @@ from typing import TYPE_CHECKING
 from codeq_grpc.daemons.rounds import Rounds, until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from codeq_grpc.broker.wakeups import Waiters
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.registry import Registry
-    from codeq_grpc.store.tasks import TaskStore
+    from codeq_grpc.store.upkeep import Errors, Upkeep
     from codeq_grpc.store.wakeups import LeaseKey
 
 _LONGEST = 1.8
 """Seconds between looks at a queue. A lease lasts at least 1 s, so one that began just after a
-look is found at most 0.8 s after it expired: promised is 1 s."""
+look is found at most 0.8 s after it ran out: promised is 1 s. Only one that expire_time cut
+shorter may be found later; reports on it are refused all the same."""
 
 
 class Reaper:
-    """IN_PROGRESS -> PENDING or FAILED, at most `limit` tasks a step."""
+    """IN_PROGRESS -> PENDING, FAILED or CANCELLED, and whatever has not ended -> EXPIRED; at most
+    `limit` tasks a step. `owed` is told of queues whose outbox got entries.
+    """
 
     def __init__(
         self,
         registry: Registry,
-        store: TaskStore,
+        upkeep: Upkeep,
         waiters: Waiters,
+        owed: Callable[[Queue], None],
         *,
         limit: int,
-        error: bytes,
+        errors: Errors,
     ) -> None:
         self._rounds = Rounds("reaper", registry, longest=_LONGEST)
-        self._store = store
+        self._upkeep = upkeep
         self._waiters = waiters
+        self._owed = owed
         self._limit = limit
-        self._error = error
+        self._errors = errors
 
     async def run(self) -> None:
         """For ever."""
@@ -46,11 +53,13 @@ class Reaper:
 
     async def _look(self, queue: Queue) -> float | None:
         while True:
-            now, next_expiry, expired = await self._store.reap(queue, self._limit, self._error)
+            reaped = await self._upkeep.reap(queue, self._limit, self._errors)
             owned: dict[str, list[LeaseKey]] = {}
-            for name, fence, owner in expired:
+            for name, fence, owner in reaped.expired:
                 if owner:
                     owned.setdefault(owner, []).append((queue.number, name, fence))
             self._waiters.tell_over(owned, lost=True)
-            if not next_expiry or next_expiry > now:
-                return until(next_expiry, now)
+            if reaped.owed:
+                self._owed(queue)
+            if not reaped.more:
+                return until(reaped.next_ms, reaped.now_ms)

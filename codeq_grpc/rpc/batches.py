@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def _response(enqueued: Enqueued) -> pb.EnqueueResponse:
-    return pb.EnqueueResponse(task_id=enqueued.task_id, state=state_name(enqueued.state))
+    return pb.EnqueueResponse(
+        task_id=enqueued.task_id, state=state_name(enqueued.state), created=enqueued.created
+    )
 
 
 class BatchEnqueuer:

@@ -9,42 +9,38 @@ from codeq_grpc.broker import streams
 from codeq_grpc.broker.streams import Subscription
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import CodeQError, InvalidField
-from codeq_grpc.core.task import TERMINAL, TaskState
+from codeq_grpc.core.task import TERMINAL
 from codeq_grpc.rpc.batches import BatchEnqueuer
 from codeq_grpc.rpc.context import tenant, wait_seconds
-from codeq_grpc.wire import checks, leases, tasks
+from codeq_grpc.rpc.selections import SelectionServicer
+from codeq_grpc.wire import checks, filters, leases, tasks
 from codeq_grpc.wire.errors import to_item
 
 if TYPE_CHECKING:
     import grpc
 
-    from codeq_grpc.broker.claims import Claims
-    from codeq_grpc.broker.reports import Applied, Reports
-    from codeq_grpc.broker.streams import Message, Streams
-    from codeq_grpc.broker.tasks import Tasks
+    from codeq_grpc.broker.reports import Applied
+    from codeq_grpc.broker.streams import Message
     from codeq_grpc.core.records import Outcome
+    from codeq_grpc.rpc.brokers import Brokers
     from codeq_grpc.wire.specs import SpecChecker
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class CodeQServicer(codeq_service_pb2_grpc.CodeQServiceServicer):
+class CodeQServicer(SelectionServicer, codeq_service_pb2_grpc.CodeQServiceServicer):
     """The queue."""
 
-    def __init__(
-        self,
-        checker: SpecChecker,
-        tasks: Tasks,
-        claims: Claims,
-        reports: Reports,
-        streams: Streams,
-    ) -> None:
-        self._batches = BatchEnqueuer(checker, tasks)
+    def __init__(self, checker: SpecChecker, brokers: Brokers) -> None:
+        super().__init__(brokers)
+        self._batches = BatchEnqueuer(checker, brokers.tasks)
         self._payload_bytes = checker.payload_bytes
-        self._tasks = tasks
-        self._claims = claims
-        self._reports = reports
-        self._streams = streams
+        self._tasks = brokers.tasks
+        self._claims = brokers.claims
+        self._reports = brokers.reports
+        self._streams = brokers.streams
+        self._queues = brokers.queues
+        self._presence = brokers.presence
 
     async def Enqueue(self, request: pb.EnqueueRequest, context: Context) -> pb.EnqueueResponse:
         """Adds one task."""
@@ -65,14 +61,15 @@ class CodeQServicer(codeq_service_pb2_grpc.CodeQServiceServicer):
         want = checks.check_count(request.max_tasks, "max_tasks", limits.BATCH_TASKS, 1)
         lease_ms = _lease_ms(request)
         wait = _wait(request, context)
-        held = await self._claims.claim(
-            tenant(), commands, worker_id, want=want, lease_ms=lease_ms, wait=wait
-        )
+        with self._presence.claiming(tenant(), worker_id, commands, context.peer(), want):
+            held = await self._claims.claim(
+                tenant(), commands, worker_id, want=want, lease_ms=lease_ms, wait=wait
+            )
         return pb.ClaimResponse(tasks=leases.claimed(one.lease for one in held))
 
     async def StreamClaim(self, request: pb.StreamClaimRequest, context: Context) -> None:
         """Pushes leased tasks."""
-        subscription = _subscription(request)
+        subscription = _subscription(request, context.peer())
 
         async def send(message: Message) -> None:
             await context.write(_stream_message(message, subscription))
@@ -85,8 +82,8 @@ class CodeQServicer(codeq_service_pb2_grpc.CodeQServiceServicer):
         """Extends leases."""
         _check_batch(len(request.leases), "leases")
         checked = [leases.heartbeat(item, i) for i, item in enumerate(request.leases)]
-        lost = await self._reports.heartbeat(tenant(), checked)
-        return pb.HeartbeatResponse(directives=[leases.lease_lost(*one) for one in lost])
+        told = await self._reports.heartbeat(tenant(), checked)
+        return pb.HeartbeatResponse(directives=[leases.told(*one) for one in told])
 
     async def Complete(self, request: pb.CompleteRequest, context: Context) -> pb.CompleteResponse:
         """Ends one task well."""
@@ -144,9 +141,12 @@ class CodeQServicer(codeq_service_pb2_grpc.CodeQServiceServicer):
         commands = list(request.commands)
         if commands:
             checks.check_commands(commands, "commands", limits.COMMANDS_PER_ADMIN_QUEUES)
-        counts = await self._tasks.queues(tenant(), commands)
+        numbers = await self._queues.numbers(tenant(), commands)
         return pb.AdminQueuesResponse(
-            queues=[tasks.queue_message(command, c._asdict()) for command, c in counts]
+            queues=[
+                tasks.stats_message(command, counts._asdict(), idle)
+                for command, counts, idle in numbers
+            ]
         )
 
     async def AdminCleanup(
@@ -159,13 +159,10 @@ class CodeQServicer(codeq_service_pb2_grpc.CodeQServiceServicer):
         before_ms = 0
         if request.HasField("before"):
             before_ms = max(1, checks.timestamp_ms(request.before, "before"))
-        states = frozenset(request.states)
-        if not states <= TERMINAL:
-            raise InvalidField.at("states", "must be COMPLETED or FAILED")
         deleted, used = await self._tasks.cleanup(
             tenant(),
             before_ms=before_ms,
-            states=frozenset(TaskState(state) for state in states),
+            states=filters.states_of(request.states, "states", TERMINAL),
             limit=limit,
         )
         response = pb.AdminCleanupResponse(deleted=deleted, limit=limit)
@@ -193,7 +190,7 @@ def _wait(request: pb.ClaimRequest | pb.GetTaskRequest, context: Context) -> flo
     return wait_seconds(asked, context)
 
 
-def _subscription(request: pb.StreamClaimRequest) -> Subscription:
+def _subscription(request: pb.StreamClaimRequest, peer: str) -> Subscription:
     if not 1 <= request.max_outstanding <= limits.MAX_OUTSTANDING:
         raise InvalidField.at("max_outstanding", f"must be 1 to {limits.MAX_OUTSTANDING}")
     idle_ms = limits.IDLE_INTERVAL_DEFAULT_MS
@@ -222,6 +219,7 @@ def _subscription(request: pb.StreamClaimRequest) -> Subscription:
         lease_ms=_lease_ms(request),
         idle_seconds=idle_ms / 1000,
         release=request.disconnect_policy == pb.DISCONNECT_POLICY_RELEASE,
+        peer=peer,
     )
 
 
@@ -237,6 +235,8 @@ def _stream_message(message: Message, subscription: Subscription) -> pb.StreamCl
         response.directive.CopyFrom(
             leases.lease_lost(message.task_id, message.fence, "the lease expired")
         )
+    elif isinstance(message, streams.CancelAsked):
+        response.directive.CopyFrom(leases.cancel_asked(*message))
     elif isinstance(message, streams.Closing):
         response.drain.reconnect_delay.FromMilliseconds(0)
         response.drain.SetInParent()

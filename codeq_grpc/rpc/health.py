@@ -1,6 +1,6 @@
 """grpc.health.v1 with Check, Watch and List, and what it reports.
 
-Services are "" (everything), `codeq.v1.CodeQService` and one a check of the store,
+Services are "" (everything), those of codeq.v1 and one a check of the store,
 `store.<check>`. List adds the reasons of what is not serving to its trailing metadata, as JSON
 under `x-codeq-health`; the HTTP gateway reads them there.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from codeq.v1 import codeq_service_pb2
+from codeq.v1 import admin_service_pb2, codeq_service_pb2
 from codeq_grpc import __version__
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.errors import CodeQError, TooManyStreams
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
-SERVICE: Final = codeq_service_pb2.DESCRIPTOR.services_by_name["CodeQService"].full_name
+SERVICES: Final = (
+    codeq_service_pb2.DESCRIPTOR.services_by_name["CodeQService"].full_name,
+    admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+)
 DETAILS_KEY: Final = "x-codeq-health"
 _SERVING: Final[Any] = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final[Any] = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -94,7 +97,7 @@ class Health:
             else _SERVING
             for check in CHECKS
         }
-        return {"": whole, SERVICE: whole, **checks}
+        return {"": whole, **dict.fromkeys(SERVICES, whole), **checks}
 
     def details(self) -> dict[str, Any]:
         """For people: version, uptime, store, and what is wrong by service."""

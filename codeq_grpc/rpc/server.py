@@ -9,12 +9,13 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from codeq.v1 import codeq_service_pb2_grpc
+from codeq.v1 import admin_service_pb2_grpc, codeq_service_pb2_grpc
 from codeq_grpc.core import limits
-from codeq_grpc.rpc.health import SERVICE
+from codeq_grpc.rpc.health import SERVICES
 from codeq_grpc.rpc.interceptors import ErrorInterceptor
 
 if TYPE_CHECKING:
+    from codeq_grpc.rpc.admin_service import AdminServicer
     from codeq_grpc.rpc.codeq_service import CodeQServicer
     from codeq_grpc.rpc.health import HealthServicer
     from codeq_grpc.rpc.interceptors import AuthInterceptor
@@ -44,6 +45,7 @@ OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
 
 def build_server(
     servicer: CodeQServicer,
+    admin: AdminServicer,
     health: HealthServicer,
     gate: AuthInterceptor,
     *,
@@ -56,6 +58,7 @@ def build_server(
         options=(*OPTIONS, ("grpc.so_reuseport", int(reuse_port))),
     )
     codeq_service_pb2_grpc.add_CodeQServiceServicer_to_server(servicer, server)
+    admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     if reflect:
         _add_reflection(server)
@@ -63,7 +66,7 @@ def build_server(
 
 
 def _add_reflection(server: grpc.aio.Server) -> None:
-    names = (SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+    names = (*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME)
     servicer = ReflectionServicer(service_names=names)
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
     # grpcio ships v1alpha only; the messages of v1 are the same.

@@ -13,9 +13,15 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, field
 from typing import Final
 
-SUFFIXES: Final = ("s", "w", "m", "b", "o", "z", "l", "t", "d", "g", *(f"r{p}" for p in range(10)))
-"""settings, waiting servers, meta, bodies, outcomes, scheduled, leases, terminal, dead letters,
-waited-for tasks, and the pending lists by priority."""
+SUFFIXES: Final = (
+    *("s", "w", "m", "b", "o", "z", "l", "y", "t", "d", "c", "a", "e", "g"),
+    *("u", "ux", "v", "k", "kw", "p", "f", "x"),
+    *(f"r{priority}" for priority in range(10)),
+)
+"""Settings, waiting servers, meta rows, bodies, outcomes; by state: scheduled, leases, blocked,
+completed, dead letters, cancelled, expired ("aged"); expire times, waited-for tasks; idempotency
+keys and the ends of their windows, values of labels, concurrency keys and who waits for them,
+parents of blocked tasks, followers of tasks, outbox; the pending lists by priority."""
 
 REGISTRY: Final = ("codeq:{registry}:last", "codeq:{registry}:numbers", "codeq:{registry}:names")
 PROBE: Final = "codeq:{probe}:writable"
@@ -23,6 +29,11 @@ EPOCH_MS: Final = 1_704_067_200_000
 """2024-01-01; numbers of queues and tasks count from it."""
 _ID_CHARS: Final = 18
 _PREFIX_CHARS: Final = 8
+
+
+def live_key(tenant: str) -> str:
+    """What servers tell of a tenant's workers."""
+    return f"codeq:{{{tenant}}}:live"
 
 
 def wake_channel(server: str) -> str:

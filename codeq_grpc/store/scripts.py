@@ -1,6 +1,7 @@
 """Loads `lua/*.lua`: resolves includes, reads the keys from the header.
 
-A script's header states purpose, KEYS (suffixes of the queue's keys, in order), ARGV and reply.
+A script's header states purpose, KEYS, ARGV and reply. KEYS are the suffixes of the queue's keys;
+behind the header the loader makes a local of each, and of `r` a table of the ten lists by priority.
 `-- @include name` is replaced by `lua/lib/name.lua`. `python -m codeq_grpc.store.scripts DIR`
 writes the scripts as the store gets them, for the linter.
 """
@@ -17,6 +18,8 @@ from typing import Final
 
 _INCLUDE: Final = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
 _KEYS: Final = re.compile(r"^-- KEYS: (.+)$", re.MULTILINE)
+_HEADER: Final = re.compile(r"#!.*\n(--(?! @include).*\n)*")
+_LISTS: Final = {"r": tuple(f"r{priority}" for priority in range(10))}
 _LUA: Final = files("codeq_grpc.store") / "lua"
 
 
@@ -32,46 +35,87 @@ class Script:
 
 def _load(name: str) -> Script:
     text = (_LUA / f"{name}.lua").read_text()
-    keys = _KEYS.search(text)
-    if keys is None:
-        message = f"lua/{name}.lua has no KEYS line"
+    keys, header = _KEYS.search(text), _HEADER.match(text)
+    if keys is None or header is None:
+        message = f"lua/{name}.lua has no header or no KEYS line"
         raise RuntimeError(message)
+    named = keys.group(1).split()
+    text = header.group() + _locals(named) + text[header.end() :]
     for include in _INCLUDE.findall(text):
         fragment = (_LUA / "lib" / f"{include}.lua").read_text()
         text = text.replace(f"-- @include {include}\n", fragment)
     source = text.encode()
     sha = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
-    return Script(name, source, sha, tuple(keys.group(1).split()))
+    return Script(name, source, sha, tuple(s for key in named for s in _LISTS.get(key, (key,))))
+
+
+def _locals(named: list[str]) -> str:
+    """Names for KEYS; `r` stands for ten."""
+    places = {key: f"KEYS[{i}]" for i, key in enumerate(named, 1)}
+    if "r" in places:
+        lists = (f"KEYS[{i}]" for i in range(len(named) + 1, len(named) + 10))
+        places["r"] = f"{{ [0] = {places['r']},\n  {', '.join(lists)} }}"
+    return "".join(f"local {key} = {place}\n" for key, place in places.items())
 
 
 ENQUEUE: Final = _load("enqueue")
 CLAIM: Final = _load("claim")
 HEARTBEAT: Final = _load("heartbeat")
 REPORT: Final = _load("report")
+CANCEL: Final = _load("cancel")
+REDRIVE: Final = _load("redrive")
 PROMOTE: Final = _load("promote")
 REAP: Final = _load("reap")
 PRUNE: Final = _load("prune")
-GET: Final = _load("get")
-AWAIT_END: Final = _load("await_end")
-HELD: Final = _load("held")
-PASS_ON: Final = _load("pass_on")
+SWEEP: Final = _load("sweep")
+PURGE: Final = _load("purge")
+CONFIGURE: Final = _load("configure")
+SETTINGS: Final = _load("settings")
+SCAN: Final = _load("scan")
+READ: Final = _load("read")
+STATES: Final = _load("states")
 STATS: Final = _load("stats")
+HELD: Final = _load("held")
+AWAIT_END: Final = _load("await_end")
+WATCH: Final = _load("watch")
+PASS_ON: Final = _load("pass_on")
+OWED: Final = _load("owed")
+SETTLE: Final = _load("settle")
+FOLLOW: Final = _load("follow")
+RESOLVE: Final = _load("resolve")
 REGISTER: Final = _load("register")
+PRESENT: Final = _load("present")
+PRESENCE: Final = _load("presence")
 
 ALL: Final = (
     ENQUEUE,
     CLAIM,
     HEARTBEAT,
     REPORT,
+    CANCEL,
+    REDRIVE,
     PROMOTE,
     REAP,
     PRUNE,
-    GET,
-    AWAIT_END,
-    HELD,
-    PASS_ON,
+    SWEEP,
+    PURGE,
+    CONFIGURE,
+    SETTINGS,
+    SCAN,
+    READ,
+    STATES,
     STATS,
+    HELD,
+    AWAIT_END,
+    WATCH,
+    PASS_ON,
+    OWED,
+    SETTLE,
+    FOLLOW,
+    RESOLVE,
     REGISTER,
+    PRESENT,
+    PRESENCE,
 )
 
 

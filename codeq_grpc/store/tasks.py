@@ -1,6 +1,6 @@
-"""Transitions and reads of tasks: one script call each.
+"""Transitions of tasks that callers ask for: one script call each.
 
-Arguments and replies are plain tuples, bytes and lists: this is the hot path.
+Callers keep batches within `limits.SCRIPT_BATCH` (an atomic enqueue may have `BATCH_TASKS`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.store import scripts
+from codeq_grpc.store.calls import Calls
 from codeq_grpc.store.rows import pack_policy, read_row
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.rows import Row
 
-_NEW: Final = struct.Struct(">BBIq")
-_REPORT: Final = struct.Struct(">BBQQI")
+_REPORT: Final = struct.Struct(">BBQQIH")
+_BEAT: Final = struct.Struct(">QI")
 _NOW: Final = {"enqueue": 2, "claim": 1}
 """Where the store's time stands in a reply."""
 _NO_RETRY: Final = 1
@@ -34,22 +35,34 @@ REPEATED: Final = b"REPEATED"
 LOST: Final = b"LOST"
 UNKNOWN: Final = b"UNKNOWN"
 EXTENDED: Final = b"EXTENDED"
+CANCEL: Final = b"CANCEL"
 
 
-def new_task(
-    spec: bytes, *, priority: int, max_attempts: int, lease_ms: int, when: int, policy: bytes
-) -> tuple[bytes, bytes]:
-    """The two arguments of one task for `enqueue`.
-
-    `when` is 0 for now, a time in ms, or minus a delay in ms; `lease_ms` 0 for the default;
-    `policy` empty for the default.
+class Special(NamedTuple):
+    """A task that was not simply added: EXISTING, REPLACED, or refused as EXISTS, MISMATCH, FULL
+    or OVERDUE; name and state of the task it is about.
     """
-    return _NEW.pack(priority, max_attempts, lease_ms, when) + policy, spec
+
+    word: bytes
+    name: bytes
+    state: int
+
+
+class Added(NamedTuple):
+    """A reply to `enqueue`: the name of each task, what was special, by index, and how many
+    entries the outbox got. Nothing was added if `refused`.
+    """
+
+    names: list[bytes]
+    now_ms: int
+    owed: int
+    specials: dict[int, Special]
+    refused: bool = False
 
 
 class Report(NamedTuple):
     """How one attempt ended. `delay_ms` None lets the retry policy decide; `text` is the
-    result or the error.
+    result or the error, `short` the error for the history if it is too long for that.
     """
 
     name: bytes
@@ -58,17 +71,19 @@ class Report(NamedTuple):
     text: bytes = b""
     delay_ms: int | None = None
     no_retry: bool = False
+    error_type: str = ""
+    short: bytes = b""
 
 
 class Claimed(NamedTuple):
-    """A reply to `claim`: (name, row, spec) of each task; when none is due yet, `next_due_ms`
-    (0: nothing scheduled). `empty` tells that from a claim that only cleared away what aborted
-    scripts had left; `armed`, whether the wish to be woken was noted.
+    """A reply to `claim`: (name, row, spec, checkpoint) of each task; when there is none yet,
+    `look_at_ms` tells when to look again (0: when told). `empty` tells that from a claim that
+    only cleared away what had gone; `armed`, whether the wish to be woken was noted.
     """
 
     now_ms: int
-    tasks: list[tuple[bytes, Row, bytes]]
-    next_due_ms: int
+    tasks: list[tuple[bytes, Row, bytes, bytes]]
+    look_at_ms: int
     empty: bool
     armed: bool
 
@@ -82,53 +97,26 @@ class Verdict(NamedTuple):
     owner: str
 
 
-class Expired(NamedTuple):
-    """A lease that the reaper ended."""
+class Cancelled(NamedTuple):
+    """What became of one cancel: CANCELLED, REQUESTED, ENDED or UNKNOWN; state; fence and owner
+    of the lease if one is held.
+    """
 
-    name: bytes
+    word: bytes
+    state: int
     fence: int
     owner: str
 
 
-class Stored(NamedTuple):
-    """One task as kept; error and result are serialised messages, empty when there are none."""
-
-    now_ms: int
-    row: Row
-    spec: bytes
-    error: bytes
-    result: bytes
-
-
-class Counts(NamedTuple):
-    """Numbers of one queue; `oldest_ms` is 0 when nothing is pending."""
-
-    now_ms: int
-    pending: int
-    scheduled: int
-    in_progress: int
-    completed: int
-    failed: int
-    oldest_ms: int
-    enqueued_total: int
-    completed_total: int
-    attempt_failed_total: int
-    lease_expired_total: int
-
-
-class TaskStore:
-    """Tasks of queues. Every method may raise StoreUnavailable or StoreFull."""
+class TaskStore(Calls):
+    """Tasks of queues."""
 
     def __init__(self, connection: Connection, *, retry: RetryPolicy, lease_ms: int) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._lease_ms = lease_ms
+        self._max_attempts = retry.max_attempts
         self._clock = (0, 0.0)
-        self._policy = pack_policy(
-            retry.initial_backoff_ms, retry.max_backoff_ms, retry.multiplier, retry.jitter
-        )
-
-    async def _run(self, script: scripts.Script, queue: Queue, args: Sequence[Any]) -> Any:
-        return await self._connection.run(script, [queue.keys[s] for s in script.suffixes], args)
+        self._policy = pack_policy(retry)
 
     async def _in_time(
         self, script: scripts.Script, queue: Queue, before: Sequence[Any], after: Sequence[Any]
@@ -141,9 +129,9 @@ class TaskStore:
         while True:
             not_after = self._not_after(*clock)
             reply = await self._run(script, queue, [*before, not_after, *after])
-            now = reply[1] if len(reply) == 2 else reply[_NOW[script.name]]
-            self._clock = clock = (now, monotonic())
-            if reply[0] != b"LATE":
+            late = reply[0] == b"LATE"
+            self._clock = clock = (reply[1 if late else _NOW[script.name]], monotonic())
+            if not late:
                 return reply
             # It came in time all the same: the store's clock was moved.
 
@@ -153,13 +141,23 @@ class TaskStore:
         return now_ms + int(waited * 1000) if now_ms else 0
 
     async def enqueue(
-        self, queue: Queue, tasks: Sequence[tuple[bytes, bytes]]
-    ) -> tuple[list[bytes], int]:
-        """Adds tasks made by `new_task`, all or none; gives their names and the store's time."""
-        _, first, now = await self._in_time(
-            scripts.ENQUEUE, queue, (), [part for task in tasks for part in task]
+        self, queue: Queue, tasks: Sequence[tuple[bytes, bytes, bytes]], *, atomic: bool = False
+    ) -> Added:
+        """Adds tasks made by `rows.pack_new`; if `atomic`, all or none."""
+        parts = [part for task in tasks for part in task]
+        reply = await self._in_time(
+            scripts.ENQUEUE, queue, (), (int(atomic), self._max_attempts, *parts)
         )
-        return [(first + i).to_bytes(7, "big") for i in range(len(tasks))], now
+        word, first, now, owed, *rest = reply
+        it = iter(rest)
+        specials = {
+            index: Special(what, name, state)
+            for index, what, name, state in zip(it, it, it, it, strict=True)
+        }
+        names = [(first + i).to_bytes(7, "big") for i in range(len(tasks))]
+        for index, special in specials.items():
+            names[index] = special.name
+        return Added(names, now, owed, specials, word == b"REFUSED")
 
     async def claim(
         self,
@@ -176,65 +174,64 @@ class TaskStore:
             scripts.CLAIM, queue, (want, max_bytes, lease_ms, self._lease_ms, wake, claimant), ()
         )
         if reply[0] == b"EMPTY":
-            return Claimed(reply[1], [], reply[2], empty=True, armed=bool(wake))
-        it = iter(reply[2:])
-        tasks = [(name, read_row(raw), spec) for name, raw, spec in zip(it, it, it, strict=True)]
+            return Claimed(reply[1], [], reply[2], empty=True, armed=reply[3] == 1)
+        end = 3 + 3 * reply[2]
+        checkpoints = dict(zip(reply[end::2], reply[end + 1 :: 2], strict=True))
+        it = iter(reply[3:end])
+        tasks = [
+            (name, read_row(raw), spec, checkpoints.get(name) or b"")
+            for name, raw, spec in zip(it, it, it, strict=True)
+        ]
         return Claimed(reply[1], tasks, 0, empty=False, armed=False)
 
     async def heartbeat(
-        self, queue: Queue, leases: Sequence[tuple[bytes, int, int]]
-    ) -> list[bytes]:
-        """Extends leases (name, fence, ms or 0); EXTENDED, LOST or UNKNOWN of each."""
-        args = [part for lease in leases for part in lease]
-        reply: list[bytes] = (await self._run(scripts.HEARTBEAT, queue, args))[2:]
-        return reply
+        self, queue: Queue, beats: Sequence[tuple[bytes, int, int, bytes, bytes]]
+    ) -> list[tuple[bytes, bytes]]:
+        """Extends leases (name, fence, ms or 0, progress, checkpoint); of each EXTENDED, CANCEL,
+        LOST or UNKNOWN, and the error to be kept of a cancel.
+        """
+        args: list[bytes] = []
+        for name, fence, extend_ms, progress, checkpoint in beats:
+            args += (name, _BEAT.pack(fence, extend_ms), progress, checkpoint)
+        it = iter((await self._run(scripts.HEARTBEAT, queue, args))[2:])
+        return list(zip(it, it, strict=True))
 
-    async def report(self, queue: Queue, reports: Sequence[Report]) -> list[Verdict]:
-        """Ends attempts."""
+    async def report(self, queue: Queue, reports: Sequence[Report]) -> tuple[list[Verdict], int]:
+        """Ends attempts; what became of each, and how many entries the outbox got."""
         args: list[bytes] = [self._policy]
         for r in reports:
             flags = (_NO_RETRY if r.no_retry else 0) | (0 if r.delay_ms is None else _HAS_DELAY)
-            args.append(r.name)
-            args.append(
-                _REPORT.pack(r.ending, flags, r.fence, r.delay_ms or 0, secrets.randbits(32))
+            head = _REPORT.pack(
+                r.ending, flags, r.fence, r.delay_ms or 0, secrets.randbits(32), len(r.short)
             )
-            args.append(r.text)
-        it = iter((await self._run(scripts.REPORT, queue, args))[2:])
+            args += (r.name, head + r.error_type.encode(), r.text + r.short)
+        _, _, owed, *rest = await self._run(scripts.REPORT, queue, args)
+        it = iter(rest)
         return [
             Verdict(word, state, time_ms, owner.decode())
             for word, state, time_ms, owner in zip(it, it, it, it, strict=True)
-        ]
+        ], owed
 
-    async def promote(self, queue: Queue, limit: int) -> tuple[int, int, int]:
-        """Makes due tasks claimable; the store's time, next due time or 0, how many."""
-        _, now, next_due, count = await self._run(scripts.PROMOTE, queue, (limit,))
-        return now, next_due, count
-
-    async def reap(self, queue: Queue, limit: int, error: bytes) -> tuple[int, int, list[Expired]]:
-        """Ends expired leases; the store's time, next expiry or 0, the leases that ended."""
-        _, now, next_expiry, *rest = await self._run(scripts.REAP, queue, (limit, error))
+    async def cancel(
+        self, queue: Queue, names: Sequence[bytes], error: bytes
+    ) -> tuple[list[Cancelled], int]:
+        """Cancels tasks; what became of each, and how many entries the outbox got."""
+        _, _, owed, *rest = await self._run(scripts.CANCEL, queue, (error, *names))
         it = iter(rest)
-        expired = [Expired(n, f, o.decode()) for n, f, o in zip(it, it, it, strict=True)]
-        return now, next_expiry, expired
+        return [
+            Cancelled(word, state, fence, owner.decode())
+            for word, state, fence, owner in zip(it, it, it, it, strict=True)
+        ], owed
 
-    async def prune(
-        self, queue: Queue, *, before_ms: int, age_ms: int, limit: int, indexes: str
-    ) -> tuple[int, int, bool]:
-        """Deletes ended tasks from `t` (completed), `d` (failed) or both; the time used, how
-        many went, whether there may be more.
+    async def redrive(
+        self, queue: Queue, tasks: Sequence[tuple[bytes, int]]
+    ) -> list[tuple[bytes, int]]:
+        """Makes ended tasks (name, delay in ms) claimable again; of each REDRIVEN, REFUSED or
+        UNKNOWN, and its state.
         """
-        _, _, before, count, more = await self._run(
-            scripts.PRUNE, queue, (before_ms, age_ms, limit, indexes)
-        )
-        return before, count, more == 1
-
-    async def get(self, queue: Queue, name: bytes, *, result: bool) -> Stored | None:
-        """One task, None when there is none."""
-        reply = await self._run(scripts.GET, queue, (name, int(result)))
-        if reply[0] == b"UNKNOWN":
-            return None
-        _, now, raw, spec, error, text = reply
-        return Stored(now, read_row(raw), spec or b"", error or b"", text or b"")
+        args = [part for task in tasks for part in task]
+        it = iter((await self._run(scripts.REDRIVE, queue, args))[2:])
+        return list(zip(it, it, strict=True))
 
     async def await_end(self, queue: Queue, name: bytes, server: str) -> bool:
         """Asks to be told when a task ends; True when there is nothing to wait for."""
@@ -250,7 +247,3 @@ class TaskStore:
     async def pass_on(self, queue: Queue, server: str) -> None:
         """Takes back the wish to be woken, and hands on a wake-up that may have come of it."""
         await self._run(scripts.PASS_ON, queue, (server,))
-
-    async def stats(self, queue: Queue) -> Counts:
-        """Numbers of one queue."""
-        return Counts(*(await self._run(scripts.STATS, queue, ()))[1:])

@@ -1,8 +1,10 @@
 """Messages between servers: work has come, a task has ended, a lease of a stream is over.
 
 Messages are hints: who waits also looks by itself every few seconds. A key name alone says
-"work in this queue"; key, NUL, name says "this task has ended"; `+` (reported) or `!` (lost),
-stream, NUL, then queue number, name and fence of each lease says "these leases are over".
+"work in this queue"; key, NUL, name says "this task has ended"; `~`, key, NUL, names says "these
+tasks have changed"; `+` (reported) or `!` (lost), stream, NUL, then queue number, name and fence
+of each lease says "these leases are over"; `?`, stream, NUL, number of leases, these, and a text
+says "these are to be cancelled, and why".
 """
 
 from __future__ import annotations
@@ -45,17 +47,44 @@ class Listener(Protocol):
     def leases_over(self, stream: str, leases: Sequence[LeaseKey], *, lost: bool) -> None:
         """Leases of a stream were reported, or lost."""
 
+    def cancel(self, stream: str, leases: Sequence[LeaseKey], reason: str) -> None:
+        """Tasks that a stream holds are to be cancelled."""
+
+    def changed(self, key: bytes, names: Sequence[bytes]) -> None:
+        """Tasks of the queue whose `m` key this is have changed."""
+
     def missed(self) -> None:
         """Messages may have been missed: look at everything."""
 
 
 def over_message(stream: str, leases: Sequence[LeaseKey], *, lost: bool) -> bytes:
     """Tells the server of a stream that leases of it are over."""
-    packed = b"".join(
+    return (b"!" if lost else b"+") + stream.encode() + b"\0" + _pack(leases)
+
+
+def cancel_message(stream: str, leases: Sequence[LeaseKey], reason: str) -> bytes:
+    """Tells the server of a stream that leases of it are to be cancelled."""
+    count = len(leases).to_bytes(2, "big")
+    return b"?" + stream.encode() + b"\0" + count + _pack(leases) + reason.encode()
+
+
+def _pack(leases: Sequence[LeaseKey]) -> bytes:
+    return b"".join(
         number.to_bytes(_NUMBER_BYTES, "big") + name + fence.to_bytes(8, "big")
         for number, name, fence in leases
     )
-    return (b"!" if lost else b"+") + stream.encode() + b"\0" + packed
+
+
+def _unpack(raw: bytes) -> list[LeaseKey]:
+    parts = (raw[at : at + _LEASE_BYTES] for at in range(0, len(raw), _LEASE_BYTES))
+    return [
+        (
+            int.from_bytes(part[:_NUMBER_BYTES], "big"),
+            part[_NUMBER_BYTES : _NUMBER_BYTES + _NAME_BYTES],
+            int.from_bytes(part[_NUMBER_BYTES + _NAME_BYTES :], "big"),
+        )
+        for part in parts
+    ]
 
 
 class Wakeups:
@@ -109,16 +138,13 @@ def _dispatch(message: bytes, listener: Listener) -> None:
     if not found:
         listener.work(key)
     elif key[:1] in {b"!", b"+"}:
-        parts = (rest[at : at + _LEASE_BYTES] for at in range(0, len(rest), _LEASE_BYTES))
-        leases = [
-            (
-                int.from_bytes(part[:_NUMBER_BYTES], "big"),
-                part[_NUMBER_BYTES : _NUMBER_BYTES + _NAME_BYTES],
-                int.from_bytes(part[_NUMBER_BYTES + _NAME_BYTES :], "big"),
-            )
-            for part in parts
-        ]
-        listener.leases_over(key[1:].decode(), leases, lost=key[:1] == b"!")
+        listener.leases_over(key[1:].decode(), _unpack(rest), lost=key[:1] == b"!")
+    elif key[:1] == b"?":
+        end = 2 + _LEASE_BYTES * int.from_bytes(rest[:2], "big")
+        listener.cancel(key[1:].decode(), _unpack(rest[2:end]), rest[end:].decode())
+    elif key[:1] == b"~":
+        names = [rest[at : at + _NAME_BYTES] for at in range(0, len(rest), _NAME_BYTES)]
+        listener.changed(key[1:], names)
     else:
         listener.ended(key, rest)
 
@@ -131,3 +157,8 @@ def work_key(queue: Queue) -> bytes:
 def ended_key(queue: Queue) -> bytes:
     """The key that `Listener.ended` names."""
     return queue.keys["g"]
+
+
+def changed_key(queue: Queue) -> bytes:
+    """The key that `Listener.changed` names."""
+    return queue.keys["m"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -9,6 +10,8 @@ from codeq_grpc.core import limits
 from codeq_grpc.core.errors import InvalidField
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from google.protobuf.duration_pb2 import Duration
     from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -46,6 +49,32 @@ def check_text(text: str, path: str, most: int, least: int = 0) -> str:
         between = f"{least} to {most}" if least else f"at most {most}"
         raise InvalidField.at(path, f"must have {between} characters")
     return text
+
+
+def check_key(key: str, path: str) -> str:
+    """An idempotency or concurrency key, or none."""
+    check_text(key, path, limits.IDEMPOTENCY_KEY_CHARS)
+    if "\0" in key:
+        raise InvalidField.at(path, "must not have a NUL character")
+    return key
+
+
+def check_labels(labels: Mapping[str, str], path: str) -> None:
+    """Labels of a task, or those that a task must have."""
+    if len(labels) > limits.LABELS:
+        raise InvalidField.at(path, f"must have at most {limits.LABELS} entries")
+    for key, value in labels.items():
+        check_text(key, path, limits.LABEL_KEY_CHARS, 1)
+        check_text(value, f"{path}[{key}]", limits.LABEL_VALUE_CHARS)
+        if "\0" in key or "\0" in value:
+            raise InvalidField.at(path, "must not have a NUL character")
+
+
+def check_number(value: float, path: str, least: float, most: float) -> float:
+    """A finite number of `least` to `most`."""
+    if not (math.isfinite(value) and least <= value <= most):
+        raise InvalidField.at(path, f"must be {least:g} to {most:g}")
+    return value
 
 
 def check_worker_id(worker_id: str) -> str:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from codeq.v1 import codeq_service_pb2 as pb, task_pb2
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import InvalidField
-from codeq_grpc.core.records import Outcome
+from codeq_grpc.core.records import Beat, Outcome
 from codeq_grpc.core.task import Ending
-from codeq_grpc.wire.checks import check_lease, check_text, duration_ms
+from codeq_grpc.wire.checks import check_lease, check_number, check_text, duration_ms
 from codeq_grpc.wire.specs import check_payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from codeq_grpc.core.records import Lease
+
+
+_NO_PROGRESS: Final = b"\x09" + bytes(8)
+"""Progress of fraction 0 with the field spelled out, since empty means that nothing is told."""
 
 
 def _prefix(path: str) -> str:
@@ -42,7 +46,17 @@ def failed(request: pb.FailRequest, path: str = "") -> Outcome:
     text = error.SerializeToString()
     if len(text) > limits.ERROR_BYTES:
         raise InvalidField.at(at, f"must have at most {limits.ERROR_BYTES} bytes")
-    return Outcome(task_id, fence, Ending.FAIL, text, delay, error.non_retryable)
+    return Outcome(
+        task_id, fence, Ending.FAIL, text, delay, error.non_retryable, error.type, _short(error)
+    )
+
+
+def _short(error: task_pb2.TaskError) -> bytes:
+    """What the history keeps of an error; empty when that is all of it."""
+    message = error.message[: limits.HISTORY_MESSAGE_CHARS]
+    if not error.detail and message == error.message:
+        return b""
+    return task_pb2.TaskError(type=error.type, message=message).SerializeToString()
 
 
 def abandoned(request: pb.AbandonRequest, path: str = "") -> Outcome:
@@ -67,8 +81,8 @@ def outcome(request: pb.Outcome, index: int, payload_bytes: int) -> Outcome:
     raise InvalidField.at(f"outcomes[{index}]", "must be complete, fail or abandon")
 
 
-def heartbeat(request: pb.LeaseHeartbeat, index: int) -> tuple[str, int, int]:
-    """Task id, fence and extension in ms (0: as claimed) of one checked heartbeat."""
+def heartbeat(request: pb.LeaseHeartbeat, index: int) -> Beat:
+    """One checked heartbeat."""
     path = f"leases[{index}]"
     task_id, fence = check_lease(request.lease, f"{path}.lease")
     extend = 0
@@ -76,7 +90,23 @@ def heartbeat(request: pb.LeaseHeartbeat, index: int) -> tuple[str, int, int]:
         extend = duration_ms(
             request.extend, f"{path}.extend", limits.LEASE_MIN_MS, limits.LEASE_MAX_MS
         )
-    return task_id, fence, extend
+    progress = checkpoint = b""
+    if request.HasField("progress"):
+        progress, checkpoint = _progress(request.progress, f"{path}.progress")
+    return Beat(task_id, fence, extend, progress, checkpoint)
+
+
+def _progress(progress: task_pb2.Progress, path: str) -> tuple[bytes, bytes]:
+    """Progress without checkpoint, and the checkpoint; each empty if it is not told."""
+    fraction = check_number(progress.fraction, f"{path}.fraction", 0, 1)
+    check_text(progress.message, f"{path}.message", limits.PROGRESS_MESSAGE_CHARS)
+    checkpoint = b""
+    if progress.HasField("checkpoint"):
+        at = f"{path}.checkpoint"
+        check_payload(progress.checkpoint, at, limits.CHECKPOINT_BYTES)
+        checkpoint = progress.checkpoint.SerializeToString()
+    told = task_pb2.Progress(fraction=fraction, message=progress.message)
+    return told.SerializeToString() or _NO_PROGRESS, checkpoint
 
 
 def claimed(leases: Iterable[Lease]) -> list[task_pb2.ClaimedTask]:
@@ -90,6 +120,8 @@ def claimed(leases: Iterable[Lease]) -> list[task_pb2.ClaimedTask]:
         task.lease_expire_time.FromMilliseconds(lease.expire_ms)
         task.lease_duration.FromMilliseconds(lease.lease_ms)
         task.create_time.FromMilliseconds(lease.create_ms)
+        if lease.checkpoint:
+            task.checkpoint.MergeFromString(lease.checkpoint)
         tasks.append(task)
     return tasks
 
@@ -103,9 +135,17 @@ def lease_lost(task_id: str, fence: int, reason: str) -> pb.Directive:
     )
 
 
-def lease_expired_error() -> bytes:
-    """The error that a task keeps of an attempt whose lease expired."""
-    error = task_pb2.TaskError(
-        type="lease_expired", message="the lease expired before the attempt was reported"
+def cancel_asked(task_id: str, fence: int, reason: str) -> pb.Directive:
+    """The order to stop and report."""
+    return pb.Directive(
+        lease=task_pb2.LeaseRef(task_id=task_id, fence=fence),
+        kind=pb.DIRECTIVE_KIND_CANCEL,
+        reason=reason,
     )
-    return error.SerializeToString()
+
+
+def told(task_id: str, fence: int, word: bytes, error: bytes) -> pb.Directive:
+    """The order that a heartbeat brought."""
+    if word == b"CANCEL":
+        return cancel_asked(task_id, fence, task_pb2.TaskError.FromString(error).message)
+    return lease_lost(task_id, fence, word.decode())

@@ -25,16 +25,15 @@ def is_full(view: int) -> bool:
 
 
 def task_message(record: Record, *, full: bool) -> task_pb2.Task:
-    """A stored task; without payload and result unless `full`."""
+    """A stored task; without payload, result, checkpoint and attempts unless `full`."""
     task = task_pb2.Task(
         task_id=record.task_id,
         state=state_name(record.state),
         attempt=record.attempt,
         worker_id=record.worker_id,
+        cancel_requested=record.cancel_requested and record.state == TaskState.IN_PROGRESS,
     )
     task.spec.MergeFromString(record.spec)
-    if not full:
-        task.spec.ClearField("payload")
     task.create_time.FromMilliseconds(record.create_ms)
     task.update_time.FromMilliseconds(record.update_ms)
     if record.state == TaskState.IN_PROGRESS:
@@ -43,16 +42,34 @@ def task_message(record: Record, *, full: bool) -> task_pb2.Task:
         task.end_time.FromMilliseconds(record.time_ms)
     if record.error:
         task.error.MergeFromString(record.error)
-    if full and record.result:
-        task.result.MergeFromString(record.result)
+    if record.progress:
+        task.progress.MergeFromString(record.progress)
+    if full:
+        _fill(task, record)
     return task
 
 
-def queue_message(command: str, numbers: dict[str, int]) -> queue_pb2.QueueStats:
+def _fill(task: task_pb2.Task, record: Record) -> None:
+    if record.result:
+        task.result.MergeFromString(record.result)
+    if record.checkpoint:
+        task.progress.checkpoint.MergeFromString(record.checkpoint)
+    for attempt in record.attempts:
+        message = task.attempts.add(
+            number=attempt.number, fence=attempt.fence, worker_id=attempt.worker_id
+        )
+        message.start_time.FromMilliseconds(attempt.start_ms)
+        if attempt.end_ms:
+            message.end_time.FromMilliseconds(attempt.end_ms)
+        if attempt.error:
+            message.error.MergeFromString(attempt.error)
+
+
+def stats_message(command: str, numbers: dict[str, Any], idle_credit: int) -> queue_pb2.QueueStats:
     """Counts of one queue; `oldest_ms` and `now_ms` become age and read time."""
-    counts: dict[str, Any] = dict(numbers)
+    counts = dict(numbers)
     now_ms, oldest_ms = counts.pop("now_ms"), counts.pop("oldest_ms")
-    stats = queue_pb2.QueueStats(command=command, **counts)
+    stats = queue_pb2.QueueStats(command=command, idle_credit=idle_credit, **counts)
     stats.read_time.FromMilliseconds(now_ms)
     if oldest_ms:
         stats.oldest_pending_age.FromMilliseconds(max(0, now_ms - oldest_ms))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
+from tests.integration.calling import answer, ask, start_raw
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
@@ -87,16 +89,13 @@ def item_kind(item: ItemFailure) -> tuple[int, str, str]:
 
 async def told(caller: Caller, rpc: str, request: Message) -> tuple[str, str, str]:
     """Code, reason and field of the whole call or of the first refused item; OK otherwise."""
-    call = caller.start(rpc, request)
     try:
-        response = await (call.read() if rpc == "StreamClaim" else call)
+        response = await ask(caller, rpc, request)
     except grpc.aio.AioRpcError as error:
         refusal = read_refusal(error)
         assert refusal.fields == ((refusal.metadata["field"],) if refusal.fields else ())
         assert refusal.request_id
         return refusal.code.name, refusal.reason, refusal.metadata.get("field", "")
-    finally:
-        call.cancel()
     for failure in getattr(response, "failures", ()):
         return (*item_kind(failure)[1:], failure.metadata.get("field", ""))
     return "OK", "", ""
@@ -104,13 +103,9 @@ async def told(caller: Caller, rpc: str, request: Message) -> tuple[str, str, st
 
 async def told_raw(caller: Caller, rpc: str, raw: bytes) -> tuple[str, str]:
     """Code and reason of a call whose request is these bytes."""
-    path = f"/codeq.v1.CodeQService/{rpc}"
-    make: Any = caller.channel.unary_stream if rpc == "StreamClaim" else caller.channel.unary_unary
-    call = make(path, request_serializer=bytes, response_deserializer=bytes)(
-        raw, metadata=caller.metadata, timeout=10
-    )
+    call = start_raw(caller, rpc, raw)
     try:
-        await (call.read() if rpc == "StreamClaim" else call)
+        await answer(rpc, call)
     except grpc.aio.AioRpcError as error:
         return read_refusal(error).kind
     finally:

@@ -1,47 +1,21 @@
-"""AdminQueues and AdminCleanup."""
+"""AdminQueues: counts, ages, totals and rates of queues."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from codeq.v1 import codeq_service_pb2 as pb, task_pb2
-from tests.support.server import eventually
+from codeq.v1 import codeq_service_pb2 as pb
+from tests.integration import operating
+from tests.integration.operating import seconds
+from tests.integration.test_expiry import soon
+from tests.support.server import eventually, running_server
 
 if TYPE_CHECKING:
+    from codeq.v1.queue_pb2 import QueueStats
     from tests.support.server import Caller, Server
-
-COMPLETED, FAILED = task_pb2.TASK_STATE_COMPLETED, task_pb2.TASK_STATE_FAILED
-
-
-async def cleanup(acme: Caller, **request: object) -> pb.AdminCleanupResponse:
-    """The response of one AdminCleanup."""
-    response: pb.AdminCleanupResponse = await acme.start(
-        "AdminCleanup",
-        pb.AdminCleanupRequest(**request),  # type: ignore[arg-type]
-    )
-    return response
-
-
-async def end_tasks(acme: Caller, completed: int, failed: int, command: str = "RENDER") -> None:
-    """So many ended tasks, after which a moment has passed."""
-    await acme.enqueue_many(completed + failed, command)
-    claimed = await acme.claim(command, most=completed + failed)
-    outcomes = [
-        pb.Outcome(complete=pb.CompleteRequest(lease=task.lease))
-        if i < completed
-        else pb.Outcome(fail=pb.FailRequest(lease=task.lease, error={"non_retryable": True}))
-        for i, task in enumerate(claimed)
-    ]
-    await acme.start("Report", pb.ReportRequest(outcomes=outcomes))
-    ended = (await acme.stats(command)).read_time
-
-    async def passed() -> bool:
-        return (await acme.stats(command)).read_time.ToMilliseconds() > ended.ToMilliseconds() + 1
-
-    await eventually(passed)
+    from tests.support.stores import StoreProcess
 
 
 async def test_queues_are_counted_by_state_and_in_total(acme: Caller, peer: Server) -> None:
@@ -95,83 +69,88 @@ async def test_an_idle_queue_has_no_oldest_task(acme: Caller) -> None:
     assert not (await acme.stats()).HasField("oldest_pending_age")
 
 
-async def test_cleanup_deletes_ended_tasks_only(acme: Caller) -> None:
-    await acme.enqueue()
-    await acme.enqueue(delay=Duration(seconds=600))
-    held = await acme.claim_one()
-    await end_tasks(acme, 3, 2)
-    kept = await acme.enqueue()
-    response = await cleanup(acme)
-    assert (response.deleted, response.limit) == (5, 1_000)
+STATES = (
+    *("pending", "scheduled", "blocked", "in_progress"),
+    *("completed", "failed", "cancelled", "expired"),
+)
+
+
+def counts(stats: QueueStats) -> dict[str, int]:
+    """Of every state, those that are not 0."""
+    return {state: getattr(stats, state) for state in STATES if getattr(stats, state)}
+
+
+async def test_every_state_is_counted_and_each_task_once(acme: Caller, peer: Server) -> None:
+    assert counts(await made(acme)) == {}
+    await operating.update(acme, max_in_progress_per_key=1)
+    held, _ = await acme.enqueue_many(2, concurrency_key="k")
+    await acme.claim(most=9)
+    assert counts(await acme.stats()) == {"pending": 1, "in_progress": 1}  # one is parked
+    await acme.enqueue(delay=seconds(600))
+    await acme.enqueue(depends_on=[held])
+    expires = await acme.enqueue(expire_time=await soon(acme, 0.2))
+    await acme.task(expires, wait=8)
+    cancelled = await acme.enqueue()
+    await operating.cancel(acme, cancelled)
+    await acme.enqueue_many(2)
+    completed, failed = await acme.claim(most=2)
+    await acme.complete(completed)
+    await acme.fail(failed, non_retryable=True)
+    for caller in (acme, peer.caller()):
+        stats = await caller.stats()
+        assert counts(stats) == dict.fromkeys(STATES, 1)
+        assert (stats.enqueued_total, stats.completed_total) == (8, 1)
+        assert stats.attempt_failed_total == 1
+    assert len(await operating.listed(acme)) == 8
+
+
+async def made(acme: Caller) -> QueueStats:
+    """Numbers of a queue without tasks."""
+    await operating.update(acme)
+    return await acme.stats()
+
+
+async def test_the_oldest_task_is_found_behind_those_that_are_gone(acme: Caller) -> None:
+    ids = await acme.enqueue_many(15)
+    await acme.enqueue_many(3, priority=9)
+    await operating.cancel(acme, *ids[:10])
     stats = await acme.stats()
-    assert (stats.completed, stats.failed) == (0, 0)
-    assert (stats.pending, stats.scheduled, stats.in_progress) == (1, 1, 1)
-    assert stats.completed_total == 3
-    assert await acme.state(kept) == "PENDING"
-    await acme.complete(held)
+    since = (await acme.task(ids[10])).create_time.ToMilliseconds()
+    age = stats.read_time.ToMilliseconds() - since
+    assert stats.oldest_pending_age.ToMilliseconds() == age
 
 
-async def test_cleanup_keeps_to_its_limit_over_all_queues(acme: Caller) -> None:
-    await end_tasks(acme, 4, 3, "A")
-    await end_tasks(acme, 5, 0, "B")
-    assert [(await cleanup(acme, limit=5)).deleted for _ in range(4)] == [5, 5, 2, 0]
+async def test_rates_are_those_of_the_last_minute(acme: Caller) -> None:
+    stats = await made(acme)
+    assert (stats.enqueue_rate, stats.complete_rate, stats.attempt_fail_rate) == (0, 0, 0)
+    await acme.enqueue_many(120)
+    for number, task in enumerate(await acme.claim(most=90)):
+        await (acme.complete(task) if number < 60 else acme.fail(task, non_retryable=True))
+    stats = await acme.stats()
+    # A minute has not passed: at least what there was, spread over one.
+    assert stats.enqueue_rate >= 2
+    assert stats.complete_rate >= 1
+    assert stats.attempt_fail_rate >= 0.5
+    assert stats.enqueue_rate > stats.complete_rate > stats.attempt_fail_rate
 
 
-async def test_cleanup_in_steps_reaches_the_largest_limit(acme: Caller) -> None:
-    for _ in range(3):
-        await acme.enqueue_many(500)
-        claimed = await acme.claim(most=500)
-        outcomes = [pb.Outcome(complete=pb.CompleteRequest(lease=one.lease)) for one in claimed]
-        await acme.start("Report", pb.ReportRequest(outcomes=outcomes))
-
-    async def all_gone() -> bool:
-        await cleanup(acme, limit=10_000)
-        return (await acme.stats()).completed == 0
-
-    assert (await cleanup(acme, limit=1_200)).deleted == 1_200
-    await eventually(all_gone)
-
-
-async def test_cleanup_takes_only_the_states_asked_for(acme: Caller) -> None:
-    await end_tasks(acme, 3, 2)
-    assert (await cleanup(acme, states=[FAILED])).deleted == 2
-    assert (await cleanup(acme, states=[FAILED])).deleted == 0
-    assert (await cleanup(acme, states=[COMPLETED, COMPLETED])).deleted == 3
+async def test_totals_survive_servers_and_their_tasks(store: StoreProcess) -> None:
+    async with running_server(store) as server:
+        acme = server.caller()
+        await acme.enqueue_many(4)
+        first, second, third = await acme.claim(most=3)
+        await acme.complete(first)
+        await acme.fail(second, non_retryable=True)
+        await acme.abandon(third)
+        await operating.clean(acme)
+    async with running_server(store) as server:
+        stats = await server.caller().stats()
+        assert (stats.enqueued_total, stats.completed_total) == (4, 1)
+        assert (stats.attempt_failed_total, stats.lease_expired_total) == (1, 0)
+        assert counts(stats) == {"pending": 2}
 
 
-async def test_cleanup_takes_only_what_ended_before_the_time(acme: Caller) -> None:
-    await end_tasks(acme, 2, 0)
-    border = (await acme.stats()).read_time
-    await end_tasks(acme, 3, 0)
-    response = await cleanup(acme, before=border)
-    assert (response.deleted, response.before) == (2, border)
-    assert (await cleanup(acme, before=Timestamp(seconds=0))).deleted == 0
-    # A time ahead means now: nothing that ends later is ever promised to be gone.
-    ahead = Timestamp(seconds=border.seconds + 86_400)
-    response = await cleanup(acme, before=ahead)
-    assert response.deleted == 3
-    assert response.before.ToMilliseconds() < ahead.ToMilliseconds()
-
-
-async def test_cleanup_without_queues_tells_the_time_it_used(acme: Caller) -> None:
-    response = await cleanup(acme)
-    assert response.deleted == 0
-    assert response.before.seconds > 1_700_000_000
-
-
-async def test_a_deleted_task_is_not_found(acme: Caller) -> None:
-    await end_tasks(acme, 1, 0)
-    await acme.enqueue()
-    task = await acme.claim_one()
-    await acme.complete(task)
-    ended = (await acme.task(task.lease.task_id)).end_time.ToMilliseconds()
-
-    async def is_gone() -> bool:
-        used = (await cleanup(acme)).before.ToMilliseconds()
-        return used > ended
-
-    await eventually(is_gone)
-    call = acme.start("GetTask", pb.GetTaskRequest(task_id=task.lease.task_id))
-    assert (await call.code()).name == "NOT_FOUND"
-    call = acme.start("Complete", pb.CompleteRequest(lease=task.lease))
-    assert (await call.code()).name == "NOT_FOUND"
+async def test_a_paused_queue_says_so(acme: Caller) -> None:
+    assert not (await made(acme)).paused
+    await operating.pause(acme)
+    assert (await acme.stats()).paused

@@ -12,9 +12,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from codeq.v1 import codeq_service_pb2 as pb
 from codeq_grpc.auth.permissions import PERMISSIONS, Access
 from codeq_grpc.core.principal import ROLES
+from tests.integration.calling import PATHS, SERVICE
 from tests.integration.looking import calls_under_way, contents
 from tests.integration.refusals import read_refusal, refused
-from tests.integration.requests import SERVICE
 from tests.support.server import Caller, bearer, eventually, token_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 GOOD: Final = token_of("acme", "admin")
 MISSING: Final = ("UNAUTHENTICATED", "CREDENTIAL_MISSING")
 INVALID: Final = ("UNAUTHENTICATED", "CREDENTIAL_INVALID")
-RPCS: Final = [f"/{SERVICE.full_name}/{name}" for name in SERVICE.methods_by_name]
+RPCS: Final = list(PATHS.values())
 
 BAD_CREDENTIALS: Final[dict[str, tuple[Metadata, tuple[str, str]]]] = {
     "none": ((), MISSING),

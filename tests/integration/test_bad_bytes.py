@@ -11,9 +11,10 @@ from grpc_health.v1 import health_pb2
 
 from codeq.v1 import codeq_service_pb2 as pb, task_pb2
 from codeq_grpc.core import limits
+from tests.integration.calling import PATHS, SERVICE, STREAMING
 from tests.integration.looking import contents
 from tests.integration.refusals import Refusal, read_refusal, refused, told_raw
-from tests.integration.requests import SERVICE, requests
+from tests.integration.requests import requests
 from tests.support.server import running_server
 
 if TYPE_CHECKING:
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
     from tests.support.server import Caller, Server
     from tests.support.stores import StoreProcess
 
-RPCS: Final = [f"/{SERVICE.full_name}/{name}" for name in SERVICE.methods_by_name]
+RPCS: Final = list(PATHS.values())
 HEALTH: Final = [
     f"/grpc.health.v1.Health/{name}"
     for name in health_pb2.DESCRIPTOR.services_by_name["Health"].methods_by_name
 ]
-LEASE: Final = task_pb2.LeaseRef(task_id="x" * 18, fence=1)
 MALFORMED: Final = {
     "tag cut short": b"\xff",
     "length beyond the end": b"\x0a\x7f",
@@ -42,7 +42,7 @@ MALFORMED: Final = {
 
 async def answer(caller: Caller, path: str, raw: bytes) -> tuple[str, str]:
     """Code and reason of any RPC, asked with these bytes."""
-    streaming = path.endswith(("/StreamClaim", "/Watch"))
+    streaming = path.rpartition("/")[2] in {*STREAMING, "Watch"}
     make: Any = caller.channel.unary_stream if streaming else caller.channel.unary_unary
     call = make(path, request_serializer=bytes, response_deserializer=bytes)(
         raw, metadata=caller.metadata, timeout=10
@@ -66,11 +66,20 @@ async def test_bytes_that_are_no_message_are_malformed(
     assert contents(admin) == before
 
 
-async def test_no_cut_and_no_flipped_bit_is_answered_as_a_bug(acme: Caller) -> None:
+@pytest.fixture
+async def lease(acme: Caller) -> task_pb2.LeaseRef:
+    """A live one."""
+    await acme.enqueue()
+    return (await acme.claim_one()).lease
+
+
+async def test_no_cut_and_no_flipped_bit_is_answered_as_a_bug(
+    acme: Caller, lease: task_pb2.LeaseRef
+) -> None:
     """Whatever the bytes: refused for what is wrong with them, or taken for what they say."""
     rng = random.Random(3)
     codes = set()
-    for rpc, request in requests(LEASE):
+    for rpc, request in requests(lease):
         raw = request.SerializeToString()
         cuts = [raw[:at] for at in rng.sample(range(len(raw)), min(12, len(raw)))]
         flips = []
@@ -81,7 +90,9 @@ async def test_no_cut_and_no_flipped_bit_is_answered_as_a_bug(acme: Caller) -> N
         noise = [rng.randbytes(rng.randrange(1, 60)) for _ in range(8)]
         for sample in (*cuts, *flips, *noise):
             codes.add((await told_raw(acme, rpc, sample))[0])
-    assert codes <= {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION"}
+    assert codes <= {
+        *("OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "ALREADY_EXISTS"),
+    }
     assert {"OK", "INVALID_ARGUMENT"} <= codes
 
 
@@ -99,11 +110,13 @@ async def test_malformed_reflection_requests_are_refused(store: StoreProcess) ->
                 )
 
 
-async def test_unknown_fields_are_fine_in_every_request(acme: Caller) -> None:
+async def test_unknown_fields_are_fine_in_every_request(
+    acme: Caller, lease: task_pb2.LeaseRef
+) -> None:
     unknown = b"\xc2\x3e\x03new\xc8\x3e\x07\xcd\x3e\x00\x00\x00\x00\xd3\x3e\xd4\x3e"
-    for rpc, request in requests(LEASE):
-        code, _ = await told_raw(acme, rpc, request.SerializeToString() + unknown)
-        assert code in {"OK", "NOT_FOUND"}, rpc
+    for rpc, request in requests(lease):
+        seen = await told_raw(acme, rpc, request.SerializeToString() + unknown)
+        assert seen in {("OK", ""), ("FAILED_PRECONDITION", "LEASE_LOST")}, rpc
 
 
 async def test_of_a_field_given_twice_the_last_counts(acme: Caller) -> None:

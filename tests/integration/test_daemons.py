@@ -63,10 +63,10 @@ async def test_the_reaper_takes_no_more_in_a_step_than_set(store: StoreProcess) 
             admin.call("ECHO", "the end")
             steps = []
             while b'"the end"' not in (line := monitor.receive()):
-                # Commands that scripts run are marked as such; of the reaper's call the last two
-                # arguments are limit and error.
+                # Commands that scripts run are marked as such; of the reaper's call the last four
+                # arguments are limit and errors.
                 if b" lua]" not in line and b"lease_expired" in line:
-                    steps.append(line.split(b'" "')[-2])
+                    steps.append(line.split(b'" "')[-4])
         assert len(steps) >= 4
         assert set(steps) == {b"2"}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from codeq.v1 import codeq_service_pb2 as pb, task_pb2
+from tests.integration import operating
 from tests.integration.looking import waited_for
 from tests.integration.refusals import refused
 
@@ -17,19 +18,36 @@ if TYPE_CHECKING:
     from tests.support.server import Caller, Server
 
 
-async def test_the_basic_view_has_no_payload_and_no_result(acme: Caller) -> None:
+async def test_the_basic_view_has_nothing_large(acme: Caller) -> None:
+    await operating.update(acme, retain_payload=True)
     task_id = await acme.enqueue(data=b"payload", headers={"a": "b"}, priority=3)
-    await acme.complete(await acme.claim_one(), b"result")
+    held = await acme.claim_one()
+    await operating.progress(acme, held, fraction=0.5, checkpoint={"data": b"half"})
+    await acme.complete(held, b"result")
     basic, full = await acme.task(task_id), await acme.task(task_id, full=True)
     unspecified = await acme.start("GetTask", pb.GetTaskRequest(task_id=task_id))
     assert unspecified.task == basic
     assert (full.spec.payload.data, full.result.data) == (b"payload", b"result")
+    assert (full.progress.checkpoint.data, len(full.attempts)) == (b"half", 1)
     assert not basic.spec.HasField("payload")
     assert not basic.HasField("result")
     assert (dict(basic.spec.headers), basic.spec.priority) == ({"a": "b"}, 3)
     full.ClearField("result")
+    full.ClearField("attempts")
     full.spec.ClearField("payload")
+    full.progress.ClearField("checkpoint")
     assert basic == full
+
+
+async def test_the_payload_is_dropped_when_a_task_completes_and_only_then(acme: Caller) -> None:
+    ids = await acme.enqueue_many(4, headers={"a": "b"})
+    completed, failed, *_ = await acme.claim(most=2)
+    await acme.complete(completed, b"result")
+    await acme.fail(failed, non_retryable=True)
+    await operating.cancel(acme, ids[2])
+    specs = [(await acme.task(task_id, full=True)).spec for task_id in ids]
+    assert [spec.payload.data for spec in specs] == [b"", b"1", b"2", b"3"]
+    assert {spec.headers["a"] for spec in specs} == {"b"}
 
 
 async def test_a_task_shows_the_times_of_its_life(acme: Caller) -> None:

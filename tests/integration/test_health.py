@@ -10,8 +10,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from codeq_grpc import __version__
+from tests.integration.calling import SERVICE, SERVICES
 from tests.integration.looking import page
-from tests.integration.requests import SERVICE
 from tests.support.server import eventually
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ CHECKS: Final = [
     f"store.{check}"
     for check in ("reachable", "writable", "noeviction", "primary", "version", "memory")
 ]
+OURS: Final = [service.full_name for service in SERVICES]
 SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -57,7 +58,7 @@ async def test_the_detailed_page_tells_versions_and_every_check(
         "aof": "false",
         "policy": "noeviction",
     }
-    assert body["services"] == dict.fromkeys([SERVICE.full_name, *CHECKS], "SERVING")
+    assert body["services"] == dict.fromkeys([*OURS, *CHECKS], "SERVING")
     assert body["reasons"] == {}
     assert body["uptime_seconds"] >= 0
 
@@ -80,7 +81,7 @@ async def test_other_pages_and_methods_do_not_exist(server: Server) -> None:
 
 
 async def test_check_knows_every_service_and_no_other(server: Server) -> None:
-    for service in ("", SERVICE.full_name, *CHECKS):
+    for service in ("", *OURS, *CHECKS):
         assert (await health(server).Check(of(service))).status == SERVING
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await health(server).Check(of("codeq.v1.Unknown"))
@@ -90,7 +91,7 @@ async def test_check_knows_every_service_and_no_other(server: Server) -> None:
 async def test_list_has_every_service(server: Server) -> None:
     response = await health(server).List(health_pb2.HealthListRequest())
     assert {name: one.status for name, one in response.statuses.items()} == dict.fromkeys(
-        ["", SERVICE.full_name, *CHECKS], SERVING
+        ["", *OURS, *CHECKS], SERVING
     )
 
 

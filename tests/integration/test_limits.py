@@ -4,14 +4,27 @@ path of the field.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from codeq.v1 import codeq_service_pb2 as pb, task_pb2
+from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb, task_pb2
 from codeq_grpc.core import limits
-from tests.integration.limit_cases import CASES, LEASE, SMILE, Case, claim, ms, spec, stream
+from tests.integration.calling import METHODS
+from tests.integration.limit_cases import CASES
+from tests.integration.limit_values import (
+    LEASE,
+    Case,
+    claim,
+    ms,
+    selector,
+    spec,
+    stream,
+    update,
+)
 from tests.integration.looking import contents
 from tests.integration.refusals import told
 
@@ -60,6 +73,7 @@ REQUIRED: Final = [
     ("Claim", pb.ClaimRequest(), "worker_id"),
     ("Claim", claim(worker_id=""), "worker_id"),
     ("Claim", claim(commands=[]), "commands"),
+    ("StreamClaim", pb.StreamClaimRequest(), "max_outstanding"),
     ("StreamClaim", stream(worker_id=""), "worker_id"),
     ("StreamClaim", stream(commands=[]), "commands"),
     ("StreamClaim", stream(max_outstanding=0), "max_outstanding"),
@@ -73,7 +87,22 @@ REQUIRED: Final = [
     ("Report", pb.ReportRequest(outcomes=[{}]), "outcomes[0]"),
     ("Report", pb.ReportRequest(outcomes=[{"fail": {}}]), "outcomes[0].fail.lease.task_id"),
     ("GetTask", pb.GetTaskRequest(), "task_id"),
+    ("ListTasks", pb.ListTasksRequest(), "filter.command"),
+    ("WatchTasks", pb.WatchTasksRequest(), "selector.task_ids"),
+    ("WatchTasks", pb.WatchTasksRequest(selector={"filter": {}}), "selector.filter.command"),
+    ("CancelTasks", pb.CancelTasksRequest(), "selector.task_ids"),
+    ("CancelTasks", pb.CancelTasksRequest(selector={"filter": {}}), "selector.filter.command"),
+    ("RedriveTasks", pb.RedriveTasksRequest(), "selector.task_ids"),
+    ("RedriveTasks", pb.RedriveTasksRequest(selector={"filter": {}}), "selector.filter.command"),
+    ("GetQueue", admin_pb.GetQueueRequest(), "command"),
+    ("UpdateQueue", admin_pb.UpdateQueueRequest(), "queue.command"),
+    ("UpdateQueue", update(command=""), "queue.command"),
+    ("PauseQueue", admin_pb.PauseQueueRequest(), "command"),
+    ("ResumeQueue", admin_pb.ResumeQueueRequest(), "command"),
+    ("PurgeQueue", admin_pb.PurgeQueueRequest(), "command"),
 ]
+OPTIONAL: Final = {"AdminQueues", "AdminCleanup", "ListWorkers"}
+"""RPCs that accept an empty request."""
 
 
 async def test_required_fields_are_named_when_they_are_empty(acme: Caller, admin: Admin) -> None:
@@ -82,6 +111,23 @@ async def test_required_fields_are_named_when_they_are_empty(acme: Caller, admin
         seen = await told(acme, rpc, request)
         assert seen == ("INVALID_ARGUMENT", "INVALID_FIELD", path)
     assert contents(admin) == before
+    assert {
+        rpc for rpc, request, _ in REQUIRED if not request.ByteSize()
+    } == METHODS.keys() - OPTIONAL
+
+
+async def test_tasks_are_selected_by_ids_or_by_filter_never_both(acme: Caller) -> None:
+    both = selector(task_ids=["x" * 18])
+    limited = pb.TaskSelector(task_ids=["x" * 18], limit=1)
+    paged = pb.TaskSelector(task_ids=["x" * 18], page_token="x")
+    for rpc, make in (
+        ("CancelTasks", pb.CancelTasksRequest),
+        ("RedriveTasks", pb.RedriveTasksRequest),
+        ("WatchTasks", pb.WatchTasksRequest),
+    ):
+        for chosen, name in ((both, "filter"), (limited, "limit"), (paged, "page_token")):
+            seen = await told(acme, rpc, make(selector=chosen))
+            assert seen == ("INVALID_ARGUMENT", "INVALID_FIELD", f"selector.{name}")
 
 
 async def test_run_time_and_delay_exclude_each_other(acme: Caller) -> None:
@@ -116,21 +162,26 @@ async def test_unknown_fields_count_towards_the_size(acme: Caller, admin: Admin)
     assert contents(admin) == before
 
 
-async def test_a_task_with_everything_at_its_limit_can_be_read(acme: Caller) -> None:
-    headers = {
-        f"{i:03}" + SMILE * (limits.HEADER_KEY_CHARS - 3): SMILE * limits.HEADER_VALUE_CHARS
-        for i in range(limits.HEADERS)
-    }
-    data = bytes(limits.PAYLOAD_BYTES)
-    task_id = await acme.enqueue(data=data, headers=headers)
-    error = {
-        "type": SMILE * limits.ERROR_TYPE_CHARS,
-        "message": SMILE * limits.ERROR_MESSAGE_CHARS,
-        "detail": SMILE * limits.ERROR_DETAIL_CHARS,
-        "retry_delay": Duration(),
-    }
-    await acme.fail(await acme.claim_one(), **error)
-    await acme.complete(await acme.claim_one(), data)
-    task = await acme.task(task_id, full=True)
-    assert (task.result.data, task.spec.payload.data) == (data, data)
-    assert len(task.error.detail) == limits.ERROR_DETAIL_CHARS
+INTERNAL: Final = {
+    **dict.fromkeys(("SECOND", "MINUTE", "HOUR", "DAY"), "a unit"),
+    **dict.fromkeys(("MESSAGE_BYTES", "METADATA_BYTES"), "of the transport: test_bad_bytes"),
+    **dict.fromkeys(("BATCH_BYTES", "MORE_BYTES"), "of replies: test_claim, test_list_tasks"),
+    **dict.fromkeys(("ERROR_BYTES", "HISTORY_BYTES"), "room kept: test_wire_leases, test_sizes"),
+    **dict.fromkeys(("BULK_BATCH", "SCRIPT_BATCH"), "how work is cut: no caller sees it"),
+    **dict.fromkeys(("HISTORY_ATTEMPTS", "HISTORY_MESSAGE_CHARS"), "of replies: test_attempts"),
+    "WAIT_MAX_MS": "a test of its own above",
+    "CLEANUP_DEFAULT": "a default: test_cleanup",
+    "PAGE_DEFAULT": "a default: test_list_tasks",
+    "PRIORITY_DEFAULT": "a default: test_queue_settings",
+    "STREAM_BATCH_DEFAULT": "a default: test_sizes",
+    "IDLE_INTERVAL_DEFAULT_MS": "a default: test_stream_claim",
+}
+
+
+def test_every_limit_of_the_code_is_in_the_table() -> None:
+    """A limit that is new fails here until a case tries it."""
+    folder = Path(__file__).parent
+    tables = "".join(path.read_text() for path in folder.glob("limit_*.py"))
+    tried = set(re.findall(r"limits\.([A-Z_]+)", tables))
+    known = {name for name in vars(limits) if name.isupper()}
+    assert known - tried == INTERNAL.keys()

@@ -8,8 +8,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2
 
+from tests.integration.calling import SERVICES
 from tests.integration.refusals import refused
-from tests.integration.requests import SERVICE
 from tests.support.server import running_server
 
 if TYPE_CHECKING:
@@ -36,15 +36,16 @@ async def test_whoever_has_a_credential_may_ask(store: StoreProcess, version: st
         viewer = server.caller("rival", "viewer")
         listed = await ask(viewer, version, list_services="").read()
         names = {service.name for service in listed.list_services_response.service}
-        assert {SERVICE.full_name, "grpc.health.v1.Health"} <= names
-        found = await ask(viewer, version, file_containing_symbol=SERVICE.full_name).read()
-        files = [
-            FileDescriptorProto.FromString(raw)
-            for raw in found.file_descriptor_response.file_descriptor_proto
-        ]
-        services = {service.name: service for file in files for service in file.service}
-        methods = [method.name for method in services["CodeQService"].method]
-        assert methods == list(SERVICE.methods_by_name)
+        assert {*(one.full_name for one in SERVICES), "grpc.health.v1.Health"} <= names
+        for known in SERVICES:
+            found = await ask(viewer, version, file_containing_symbol=known.full_name).read()
+            files = [
+                FileDescriptorProto.FromString(raw)
+                for raw in found.file_descriptor_response.file_descriptor_proto
+            ]
+            services = {service.name: service for file in files for service in file.service}
+            methods = [method.name for method in services[known.name].method]
+            assert methods == list(known.methods_by_name)
         unknown = await ask(viewer, version, file_containing_symbol="no.such.Thing").read()
         assert unknown.HasField("error_response")
 

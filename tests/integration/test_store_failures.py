@@ -10,6 +10,8 @@ import grpc
 import pytest
 
 from codeq.v1 import codeq_service_pb2 as pb, task_pb2
+from tests.integration import operating
+from tests.integration.calling import METHODS, STREAMING, ask, start
 from tests.integration.looking import page
 from tests.integration.refusals import read_refusal, refused
 from tests.integration.requests import requests
@@ -35,7 +37,7 @@ RECOVERY: Final = 2.0
 def unary_requests(lease: task_pb2.LeaseRef) -> Iterator[tuple[str, Message]]:
     """One of each RPC, and a Claim and a GetTask that wait."""
     for rpc, request in requests(lease):
-        if rpc != "StreamClaim":
+        if rpc not in STREAMING:
             yield rpc, request
     claim = pb.ClaimRequest(worker_id="w", commands=["RENDER", "NEVER-SEEN"])
     claim.wait.seconds = 60
@@ -56,8 +58,9 @@ async def refusals(
 ) -> list[tuple[str, Refusal]]:
     """Of every RPC, all called at once, with this deadline."""
     calls = [
-        (rpc, acme.start(rpc, request, timeout=timeout)) for rpc, request in unary_requests(lease)
+        (rpc, start(acme, rpc, request, timeout=timeout)) for rpc, request in unary_requests(lease)
     ]
+    assert {rpc for rpc, _ in calls} == METHODS.keys() - STREAMING
     return [(rpc, await refused(call)) for rpc, call in calls]
 
 
@@ -83,8 +86,11 @@ async def test_while_the_store_is_gone_every_call_says_so_and_afterwards_works_a
     for rpc, refusal in await refusals(acme, lease, timeout=30):
         assert refusal.kind == UNAVAILABLE, rpc
         assert refusal.retry_after, rpc
-    call = acme.start("StreamClaim", stream_request("NEVER-SEEN"))
-    assert (await refused(call.read())).kind == UNAVAILABLE
+    watch = pb.WatchTasksRequest(selector={"task_ids": [lease.task_id]})
+    streams = {"StreamClaim": stream_request("NEVER-SEEN"), "WatchTasks": watch}
+    assert streams.keys() == STREAMING
+    for rpc, request in streams.items():
+        assert (await refused(ask(acme, rpc, request))).kind == UNAVAILABLE
     assert time.monotonic() - began < 5
 
     async def unready() -> bool:
@@ -178,14 +184,23 @@ async def test_a_full_store_takes_no_tasks_and_can_be_drained(
         assert not (await acme.start("Report", report)).failures
         assert (await acme.task(ids[0], full=True)).result.data == bytes(1_000)
         assert (await acme.stats()).pending == 1
-
-        async def cleaned() -> bool:
-            await acme.start("AdminCleanup", pb.AdminCleanupRequest())
-            return (await acme.stats()).completed == 0
-
-        await eventually(cleaned)
+        await operators_may_empty_a_full_store(acme, second.lease.task_id)
+        await operating.clean(acme)
         admin.call("CONFIG", "SET", "maxmemory", "0")
     await acme.enqueue()
+
+
+async def operators_may_empty_a_full_store(acme: Caller, failed: str) -> None:
+    """Whatever makes room and whatever reads; not what adds."""
+    refusal = await refused(operating.redrive(acme, failed))
+    assert refusal.kind == ("RESOURCE_EXHAUSTED", "STORE_FULL")
+    await operating.pause(acme)
+    assert (await operating.settings(acme)).paused
+    await operating.resume(acme)
+    assert not (await operating.settings(acme)).paused
+    assert (await operating.cancel(acme)).cancelled_count == 1
+    assert await operating.purge(acme) == 0
+    assert len(await operating.listed(acme)) == 4
 
 
 @pytest.mark.parametrize(
@@ -251,7 +266,7 @@ async def test_a_bug_tells_nothing_but_the_request_id(
         monkeypatch.setattr(f"codeq_grpc.broker.{place}", broken)
     lease = task_pb2.LeaseRef(task_id="x" * 18, fence=1)
     request = next(request for name, request in requests(lease) if name == rpc)
-    call = acme.start(rpc, request, metadata=(("x-request-id", "abc-1"),))
+    call = start(acme, rpc, request, metadata=(("x-request-id", "abc-1"),))
     refusal = await refused(call.read() if rpc == "StreamClaim" else call)
     assert refusal.kind == ("INTERNAL", "INTERNAL")
     assert refusal.message == "internal error, request id abc-1"

@@ -5,205 +5,182 @@ Written from the promises, not from the scripts; `twin.py` holds the two against
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from codeq_grpc.core.task import Ending, TaskState
+from codeq_grpc.core.task import REDRIVABLE, UNHELD, Ending, TaskState
+from tests.properties.producing import Producing
+from tests.properties.working import Working
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from codeq_grpc.core.retry import RetryPolicy
+    from codeq_grpc.core.queues import QueueSettings
+    from tests.properties.tasks import ModelTask
 
 
-class NewTask(NamedTuple):
-    """What a producer asks for; without a delay, or with one below 0, it is for now."""
-
-    size: int = 4
-    priority: int = 5
-    max_attempts: int = 3
-    lease_ms: int = 0
-    delay_ms: int = 0
-
-
-class Outcome(NamedTuple):
-    """One report. `delay_ms` None: the policy decides."""
-
-    name: bytes
-    fence: int
-    ending: Ending
-    delay_ms: int | None = None
-    no_retry: bool = False
-
-
-@dataclass(slots=True)
-class ModelTask:
-    """One task. `time_ms`: claimable since, due, lease expiry or end, by its state."""
-
-    name: bytes
-    new: NewTask
-    state: TaskState
-    time_ms: int
-    attempt: int = 0
-    fence: int = 0
-    ending: Ending = Ending.NONE
-    since_ms: int = 0
-    claim_lease_ms: int = 0
-
-
-@dataclass(slots=True)
-class QueueModel:
-    """One queue. The test moves `clock_ms`; the queue's own time never goes back."""
-
-    policy: RetryPolicy
-    default_lease_ms: int
-    clock_ms: int
-    seen_ms: int = 0
-    tasks: dict[bytes, ModelTask] = field(default_factory=dict)
-    lists: dict[int, list[bytes]] = field(default_factory=lambda: {p: [] for p in range(10)})
-    enqueued: int = 0
-    completed: int = 0
-    attempts_failed: int = 0
-    expired: int = 0
-
-    @property
-    def now_ms(self) -> int:
-        """Numbers given out keep the time at which they were."""
-        return max(self.clock_ms, self.seen_ms)
-
-    def in_state(self, state: TaskState) -> list[ModelTask]:
-        """By time, then by age."""
-        found = [task for task in self.tasks.values() if task.state == state]
-        return sorted(found, key=lambda task: (task.time_ms, task.name))
-
-    def enqueue(self, names: Sequence[bytes], new: Sequence[NewTask]) -> None:
-        """Adds tasks under the names that the store chose."""
-        now = self.seen_ms = self.now_ms
-        for name, wanted in zip(names, new, strict=True):
-            if wanted.delay_ms > 0:
-                due = now + wanted.delay_ms
-                self.tasks[name] = ModelTask(name, wanted, TaskState.SCHEDULED, due)
-            else:
-                self.tasks[name] = ModelTask(name, wanted, TaskState.PENDING, now)
-                self.lists[wanted.priority].append(name)
-        self.enqueued += len(new)
-
-    def promote(self, limit: int) -> int:
-        """Due tasks become pending, at the tail; gives how many."""
-        due = [t for t in self.in_state(TaskState.SCHEDULED) if t.time_ms <= self.now_ms][:limit]
-        for task in due:
-            task.state = TaskState.PENDING
-            self.lists[task.new.priority].append(task.name)
-        return len(due)
-
-    def next_to_claim(self, want: int, max_bytes: int) -> list[ModelTask]:
-        """What a claim gives, after promoting what is due."""
-        self.promote(500)
-        names = [name for priority in range(9, -1, -1) for name in self.lists[priority]]
-        chosen: list[ModelTask] = []
-        for task in [self.tasks[name] for name in names[:want]]:
-            if chosen and sum(t.new.size for t in chosen) + task.new.size > max_bytes:
-                break
-            chosen.append(task)
-        return chosen
-
-    def lease(self, task: ModelTask, fence: int, lease_ms: int) -> None:
-        """Hands a pending task out."""
-        self.seen_ms = self.now_ms
-        self.lists[task.new.priority].remove(task.name)
-        task.claim_lease_ms = lease_ms or task.new.lease_ms or self.default_lease_ms
-        task.since_ms = task.time_ms
-        task.state, task.time_ms = TaskState.IN_PROGRESS, self.now_ms + task.claim_lease_ms
-        task.attempt, task.fence, task.ending = task.attempt + 1, fence, Ending.NONE
-
-    def holds(self, name: bytes, fence: int) -> bool:
-        """Whether this lease is the current one, and not over."""
-        task = self.tasks.get(name)
-        return (
-            task is not None
-            and task.state == TaskState.IN_PROGRESS
-            and task.fence == fence
-            and task.time_ms > self.now_ms
-        )
-
-    def heartbeat(self, name: bytes, fence: int, extend_ms: int) -> bytes:
-        """Extends a lease."""
-        if name not in self.tasks:
-            return b"UNKNOWN"
-        if not self.holds(name, fence):
-            return b"LOST"
-        task = self.tasks[name]
-        task.time_ms = max(task.time_ms, self.now_ms + (extend_ms or task.claim_lease_ms))
-        return b"EXTENDED"
-
-    def report(self, outcome: Outcome) -> bytes:
-        """Ends an attempt."""
-        task = self.tasks.get(outcome.name)
-        if task is None:
-            return b"UNKNOWN"
-        if self.holds(outcome.name, outcome.fence):
-            self._end(task, outcome)
-            return b"DONE"
-        over = task.fence == outcome.fence and task.state != TaskState.IN_PROGRESS
-        return b"REPEATED" if over and task.ending == outcome.ending else b"LOST"
-
-    def _end(self, task: ModelTask, outcome: Outcome) -> None:
-        task.ending = outcome.ending
-        if outcome.ending == Ending.COMPLETE:
-            task.state, task.time_ms = TaskState.COMPLETED, self.now_ms
-            self.completed += 1
-        elif outcome.ending == Ending.ABANDON:
-            task.attempt -= 1
-            if outcome.delay_ms:
-                task.state, task.time_ms = TaskState.SCHEDULED, self.now_ms + outcome.delay_ms
-            else:
-                task.state, task.time_ms = TaskState.PENDING, task.since_ms
-        else:
-            self.attempts_failed += 1
-            self._fail(task, outcome)
-
-    def _fail(self, task: ModelTask, outcome: Outcome) -> None:
-        if outcome.no_retry or task.attempt == task.new.max_attempts:
-            task.state, task.time_ms = TaskState.FAILED, self.now_ms
-            return
-        delay_ms = outcome.delay_ms
-        if delay_ms is None:
-            delay_ms = self.policy.delay_ms(task.attempt, 0.0)
-        task.state = TaskState.SCHEDULED if delay_ms else TaskState.PENDING
-        task.time_ms = self.now_ms + delay_ms
-
-    def put_back(self, reported: Iterable[Outcome]) -> None:
-        """Into the lists, what a batch of reports made pending: failed ones at the tail,
-        abandoned ones at the head in the order of the batch."""
-        names = [o.name for o in reported if self.tasks[o.name].state == TaskState.PENDING]
-        for name in names:
-            task = self.tasks[name]
-            if task.ending == Ending.FAIL:
-                self.lists[task.new.priority].append(name)
-        self._put_at_head([n for n in names if self.tasks[n].ending == Ending.ABANDON])
-
-    def _put_at_head(self, names: Sequence[bytes]) -> None:
-        for name in reversed(names):
-            self.lists[self.tasks[name].new.priority].insert(0, name)
+@dataclass
+class QueueModel(Producing, Working):
+    """One queue; here what time and operators do to it."""
 
     def reap(self, limit: int) -> list[ModelTask]:
-        """Ends leases that ran out; gives their tasks."""
-        leased = self.in_state(TaskState.IN_PROGRESS)
-        over = [task for task in leased if task.time_ms <= self.now_ms][:limit]
+        """Ends leases that ran out, and tasks that have expired; gives those that were leased."""
+        now = self.now_ms
+        over = [t for t in self.in_state(TaskState.IN_PROGRESS) if t.time_ms <= now][:limit]
+        late = sorted(
+            (t for t in self.tasks.values() if 0 < t.expire_ms <= now and not t.ended),
+            key=lambda task: (task.expire_ms, task.name),
+        )[: limit - len(over)]
         for task in over:
-            task.ending = Ending.EXPIRE
-            if task.attempt == task.new.max_attempts:
-                task.state, task.time_ms = TaskState.FAILED, self.now_ms
+            self._run_out(task)
+        leased = list(over)
+        for task in late:
+            if task in over:
+                continue
+            if self.is_purged(task):
+                self.move(task, TaskState.CANCELLED, self.purged_ms)
+            elif task.held:
+                leased.append(task)
+                self._run_out(task)
             else:
-                task.state, task.time_ms = TaskState.PENDING, task.since_ms
-        self.expired += len(over)
-        self._put_at_head([task.name for task in over if task.state == TaskState.PENDING])
-        return over
+                self.move(task, TaskState.EXPIRED, now)
+        self.flush()
+        return leased
+
+    def _run_out(self, task: ModelTask) -> None:
+        cancelling, task.cancelling = task.cancelling, False
+        task.ending = Ending.EXPIRE
+        task.history = min(20, task.history + 1)
+        self.totals["expired"] += 1
+        if cancelling:
+            self.move(task, TaskState.CANCELLED, self.now_ms)
+        elif 0 < task.expire_ms <= self.now_ms:
+            self.move(task, TaskState.EXPIRED, self.now_ms)
+        elif task.attempt >= task.max_attempts:
+            self.move(task, TaskState.FAILED, self.now_ms)
+        else:
+            self.move(task, TaskState.PENDING, task.since_ms, at_head=True)
+
+    def cancel(self, names: Iterable[bytes]) -> list[bytes]:
+        """Word for each."""
+        words = [self._cancel(name) for name in names]
+        self.flush()
+        return words
+
+    def _cancel(self, name: bytes) -> bytes:
+        state = self.seen_state(name)
+        if not state:
+            return b"UNKNOWN"
+        task = self.tasks[name]
+        if task.held:
+            task.cancelling = True
+            self.touch(task)
+            return b"REQUESTED"
+        if state == TaskState.CANCELLED:
+            return b"CANCELLED"
+        if task.ended:
+            return b"ENDED"
+        self.move(task, TaskState.CANCELLED, self.now_ms)
+        return b"CANCELLED"
+
+    def redrive(self, names: Iterable[bytes], delay_ms: int) -> list[bytes]:
+        """Word for each."""
+        words = [self._redrive(name, delay_ms) for name in names]
+        self.flush()
+        return words
+
+    def _redrive(self, name: bytes, delay_ms: int) -> bytes:
+        state = self.seen_state(name)
+        if not state:
+            return b"UNKNOWN"
+        if state not in REDRIVABLE:
+            return b"REFUSED"
+        task = self.tasks[name]
+        task.attempt, task.ending, task.owes = 0, Ending.NONE, False
+        due = self.now_ms + delay_ms
+        self.move(task, TaskState.SCHEDULED if delay_ms else TaskState.PENDING, due)
+        if task.expire_ms <= due:
+            task.expire_ms = 0
+        return b"REDRIVEN"
 
     def prune(self, age_ms: int, limit: int, states: Sequence[TaskState]) -> int:
-        """Deletes tasks that ended longer ago, of one state after the other."""
+        """Deletes tasks that ended longer ago, of one state after the other, and old keys."""
         ended = [task for state in states for task in self.in_state(state)]
-        old = [task for task in ended if task.time_ms < self.now_ms - age_ms][:limit]
+        ended.sort(key=lambda task: (states.index(task.state), task.kept_ms, task.name))
+        old = [task for task in ended if task.kept_ms < self.now_ms - age_ms][:limit]
         for task in old:
+            task.postponed_ms = self.now_ms
+        gone = [task for task in old if not task.owes]
+        for task in gone:
             del self.tasks[task.name]
-        return len(old)
+            key = task.new.idempotency
+            known = self.keys.get(key.text) if key else None
+            if key and known and known.name == task.name:
+                known.final = task.state
+                if known.window_ms <= self.now_ms:
+                    del self.keys[key.text]
+        for text in [t for t, known in self.keys.items() if 0 < known.window_ms <= self.now_ms]:
+            del self.keys[text]
+        return len(gone)
+
+    def purge(self) -> int:
+        """Cancels what is neither leased nor ended, by a mark."""
+        count = sum(not task.held for task in self.unended())
+        self.purged_ms = self.now_ms
+        self.seen_ms = self.now_ms + 1
+        self.to_sweep = True
+        return count
+
+    def sweep(self) -> None:
+        """Makes true what a purge says, and lets in whom new settings allow."""
+        for task in list(self.tasks.values()) if self.to_sweep else ():
+            if self.is_purged(task):
+                self.move(task, TaskState.CANCELLED, self.purged_ms)
+        if self.to_unpark:
+            for key in sorted({task.key for task in self.tasks.values() if task.parked}):
+                self.lists.free(key)
+        self.flush()
+        self.to_sweep = self.to_unpark = False
+
+    def configure(self, settings: QueueSettings) -> None:
+        """New settings hold at once."""
+        self.settings, self.to_unpark = settings, True
+        self.lists.limit = settings.max_in_progress_per_key
+
+    def deliver(self) -> None:
+        """Whoever is blocked hears of those that it depends on."""
+        while changed := [task for task in self.tasks.values() if self._hears(task)]:
+            for task in changed:
+                self._resolve(task)
+        for task in self.tasks.values():
+            task.followed = task.followed and not task.owes
+            task.owes = False
+        self.flush()
+
+    def _heard_state(self, task: ModelTask, name: bytes) -> int:
+        """Before it follows others a task asks how they are; afterwards they tell it."""
+        parent = self.tasks.get(name)
+        if parent is None or not task.follows:
+            return self.seen_state(name)
+        return parent.state if parent.owes else TaskState.PENDING
+
+    def _hears(self, task: ModelTask) -> bool:
+        if task.state != TaskState.BLOCKED or self.is_purged(task):
+            return False
+        states = [self._heard_state(task, name) for name in task.parents]
+        return not task.follows or any(s not in {*UNHELD, TaskState.IN_PROGRESS} for s in states)
+
+    def _resolve(self, task: ModelTask) -> None:
+        states = {name: self._heard_state(task, name) for name in task.parents}
+        for name in task.parents if not task.follows else ():
+            if states[name] in {*UNHELD, TaskState.IN_PROGRESS}:
+                self.tasks[name].followed = True
+        task.follows = True
+        task.parents = [n for n, s in states.items() if s != TaskState.COMPLETED]
+        going = {*UNHELD, TaskState.IN_PROGRESS, TaskState.COMPLETED}
+        if any(state not in going for state in states.values()):
+            self.move(task, TaskState.FAILED, self.now_ms)
+        elif not task.parents:
+            due = task.time_ms > self.now_ms
+            state = TaskState.SCHEDULED if due else TaskState.PENDING
+            self.move(task, state, task.time_ms if due else self.now_ms)

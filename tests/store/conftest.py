@@ -8,11 +8,10 @@ import pytest
 
 from codeq_grpc.core.retry import RetryPolicy
 from codeq_grpc.store.keys import Queue
-from codeq_grpc.store.tasks import TaskStore
 from tests.support.admin import Ear
 from tests.support.clock import ClockedConnection, VirtualClock
-from tests.support.driver import LEASE_MS, QueueDriver
-from tests.support.snapshot import inconsistencies
+from tests.support.consistency import inconsistencies
+from tests.support.driver import QueueDriver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -36,15 +35,14 @@ async def clocked(store: StoreProcess) -> AsyncIterator[ClockedConnection]:
 
 @pytest.fixture
 def driver(clocked: ClockedConnection, admin: Admin, policy: RetryPolicy) -> QueueDriver:
-    tasks = TaskStore(clocked, retry=policy, lease_ms=LEASE_MS)
-    return QueueDriver(tasks, Queue("acme", "RENDER", 7), clocked.clock, admin)
+    return QueueDriver.over(clocked, Queue("acme", "RENDER", 7), admin, policy)
 
 
 @pytest.fixture
 def consistent(driver: QueueDriver) -> Iterator[None]:
     """For tests that abort and forge nothing: what they leave behind is without fault."""
     yield
-    assert inconsistencies(driver.snapshot()) == []
+    assert inconsistencies(driver.snapshot(), driver.clock.ms) == []
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from codeq_grpc.core.retry import RetryPolicy
+from codeq_grpc.core.retry import RetryPolicy, RetryWishes
 from codeq_grpc.core.task import Ending
 from codeq_grpc.store import scripts
 from codeq_grpc.store.rows import pack_policy
@@ -29,20 +29,14 @@ POLICIES = [
 ]
 
 
-def packed(policy: RetryPolicy) -> bytes:
-    return pack_policy(
-        policy.initial_backoff_ms, policy.max_backoff_ms, policy.multiplier, policy.jitter
-    )
-
-
 async def delay_of(
     driver: QueueDriver, connection: ClockedConnection, policy: RetryPolicy, random: int
 ) -> int:
     """Delay after one more failed attempt, with the random number of our choice."""
     lease = await driver.take_one()
-    head = struct.pack(">BBQQI", Ending.FAIL, 0, lease.fence, 0, random)
+    head = struct.pack(">BBQQIH", Ending.FAIL, 0, lease.fence, 0, random, 0)
     names = [driver.key(suffix) for suffix in scripts.REPORT.suffixes]
-    await connection.run(scripts.REPORT, names, [packed(policy), lease.name, head, b""])
+    await connection.run(scripts.REPORT, names, [pack_policy(policy), lease.name, head, b""])
     return driver.meta(lease.name).time_ms - driver.clock.ms
 
 
@@ -72,7 +66,8 @@ async def test_last_attempts_of_many_do_not_overflow(
 
 async def test_delays_are_spread_over_the_range_of_the_jitter(driver: QueueDriver) -> None:
     policy = RetryPolicy(initial_backoff_ms=10_000, jitter=0.5)
-    await driver.enqueue(*[task(policy=packed(policy))] * 300)
+    wishes = RetryWishes(initial_backoff_ms=10_000, jitter=0.5)
+    await driver.enqueue(*[task(retry=wishes)] * 300)
     for lease in await driver.take(300):
         await driver.fail(lease)
     delays = [due - driver.clock.ms for due in driver.snapshot().scheduled.values()]

@@ -18,22 +18,22 @@ async def test_priority_goes_from_9_to_0_and_first_in_is_first_out_inside_one(
 ) -> None:
     new = [task(b"%d-%d" % (p, i), priority=p) for i in range(3) for p in (0, 4, 9, 5, 1, 8, 2)]
     await driver.enqueue(*new)
-    specs = [spec for _ in range(7) for _, _, spec in (await driver.claim(3)).tasks]
+    specs = [spec for _ in range(7) for _, _, spec, _ in (await driver.claim(3)).tasks]
     assert specs == [b"%d-%d" % (p, i) for p in (9, 8, 5, 4, 2, 1, 0) for i in range(3)]
 
 
 async def test_no_more_than_wanted(driver: QueueDriver) -> None:
     names = await driver.enqueue(*[task(priority=i % 2) for i in range(6)])
     claimed = await driver.claim(4)
-    assert [name for name, _, _ in claimed.tasks] == [names[i] for i in (1, 3, 5, 0)]
+    assert [name for name, _, _, _ in claimed.tasks] == [names[i] for i in (1, 3, 5, 0)]
     assert driver.snapshot().pending == [names[2], names[4]]
 
 
 async def test_batch_of_500(driver: QueueDriver) -> None:
     names = await driver.enqueue(*[task(b"%d" % i) for i in range(501)])
     claimed = await driver.claim(500)
-    assert [name for name, _, _ in claimed.tasks] == names[:500]
-    assert [spec for _, _, spec in claimed.tasks] == [b"%d" % i for i in range(500)]
+    assert [name for name, _, _, _ in claimed.tasks] == names[:500]
+    assert [spec for _, _, spec, _ in claimed.tasks] == [b"%d" % i for i in range(500)]
     assert driver.snapshot().pending == names[500:]
 
 
@@ -41,7 +41,7 @@ async def test_claim_counts_the_attempt_and_gives_a_fence_and_a_lease(driver: Qu
     name = await driver.enqueue_one()
     driver.clock.advance(10)
     claimed = await driver.claim(owner="srv.7", worker="wörker")
-    ((got, row, spec),) = claimed.tasks
+    ((got, row, spec, _),) = claimed.tasks
     assert (got, spec, claimed.now_ms, claimed.armed) == (name, b"spec", START_MS + 10, False)
     assert (row.state, row.attempt, row.max_attempts) == (TaskState.IN_PROGRESS, 1, 3)
     assert (row.owner, row.worker_id) == ("srv.7", "wörker")
@@ -100,7 +100,7 @@ async def test_lease_is_as_asked_else_of_the_task_else_the_default(
 async def test_first_task_fits_whatever_its_size(driver: QueueDriver) -> None:
     names = await driver.enqueue(task(b"x" * 1_000), task(b"y"))
     claimed = await driver.claim(2, max_bytes=10)
-    assert [(name, len(spec)) for name, _, spec in claimed.tasks] == [(names[0], 1_000)]
+    assert [(name, len(spec)) for name, _, spec, _ in claimed.tasks] == [(names[0], 1_000)]
     assert driver.snapshot().pending == [names[1]]
 
 
@@ -109,14 +109,14 @@ async def test_bytes_cut_a_claim_and_nothing_small_overtakes(driver: QueueDriver
         task(b"x" * 40), task(b"x" * 40), task(b"x" * 40), task(b"x"), task(b"x", priority=1)
     )
     claimed = await driver.claim(5, max_bytes=100)
-    assert [name for name, _, _ in claimed.tasks] == names[:2]
+    assert [name for name, _, _, _ in claimed.tasks] == names[:2]
     assert driver.snapshot().pending == names[2:]
 
 
 async def test_bytes_that_fit_exactly_fit(driver: QueueDriver) -> None:
     names = await driver.enqueue(task(b"x" * 40), task(b"x" * 60), task(b""), task(b"x"))
     claimed = await driver.claim(5, max_bytes=100)
-    assert [name for name, _, _ in claimed.tasks] == names[:3]
+    assert [name for name, _, _, _ in claimed.tasks] == names[:3]
 
 
 async def test_due_tasks_are_claimed_and_none_early(driver: QueueDriver) -> None:
@@ -134,7 +134,7 @@ async def test_due_tasks_join_the_tail_of_their_priority(driver: QueueDriver) ->
     waiting = await driver.enqueue_one()
     driver.clock.advance(10)
     claimed = await driver.claim(3)
-    assert [name for name, _, _ in claimed.tasks] == [waiting, later, low]
+    assert [name for name, _, _, _ in claimed.tasks] == [waiting, later, low]
 
 
 async def test_claimable_since_its_due_time(driver: QueueDriver) -> None:
@@ -145,11 +145,11 @@ async def test_claimable_since_its_due_time(driver: QueueDriver) -> None:
 
 
 async def test_empty_claim_tells_the_next_due_time(driver: QueueDriver) -> None:
-    assert (await driver.claim()).next_due_ms == 0
+    assert (await driver.claim()).look_at_ms == 0
     await driver.enqueue(task(when=-500), task(when=-200))
     claimed = await driver.claim()
     assert claimed.tasks == []
-    assert (claimed.now_ms, claimed.next_due_ms) == (START_MS, START_MS + 200)
+    assert (claimed.now_ms, claimed.look_at_ms) == (START_MS, START_MS + 200)
 
 
 async def test_claim_arms_the_wake_up_only_when_empty_and_only_when_asked(

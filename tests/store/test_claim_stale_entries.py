@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.consistency import inconsistencies, stale_entries
 from tests.support.driver import QueueDriver, task
-from tests.support.snapshot import inconsistencies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 UNKNOWN = b"unknown"
+
+
+def assert_clean(driver: QueueDriver) -> None:
+    state = driver.snapshot()
+    assert inconsistencies(state) == []
+    assert stale_entries(state) == []
 
 
 def put(driver: QueueDriver, priority: int, names: Iterable[bytes]) -> None:
@@ -23,7 +29,7 @@ async def test_entry_without_a_task_is_dropped(driver: QueueDriver) -> None:
     name = await driver.enqueue_one()
     put(driver, 5, [UNKNOWN, UNKNOWN])
     assert (await driver.take_one()).name == name
-    assert inconsistencies(driver.snapshot()) == []
+    assert_clean(driver)
 
 
 async def test_entry_in_the_list_of_another_priority_is_dropped(driver: QueueDriver) -> None:
@@ -31,7 +37,7 @@ async def test_entry_in_the_list_of_another_priority_is_dropped(driver: QueueDri
     put(driver, 9, [name])
     first = await driver.take_one()
     assert first.name == name
-    assert inconsistencies(driver.snapshot()) == []
+    assert_clean(driver)
 
 
 async def test_entries_of_tasks_in_other_states_are_dropped(driver: QueueDriver) -> None:
@@ -44,7 +50,7 @@ async def test_entries_of_tasks_in_other_states_are_dropped(driver: QueueDriver)
     before = driver.snapshot()
     assert (await driver.claim(9)).tasks == []
     after = driver.snapshot()
-    assert inconsistencies(after) == []
+    assert_clean(driver)
     assert after.metas == before.metas
 
 
@@ -54,14 +60,14 @@ async def test_second_entry_of_a_task_gives_no_second_lease(driver: QueueDriver)
     (lease,) = await driver.take(1)
     assert (await driver.claim(9)).tasks == []
     assert driver.meta(name).fence == lease.fence
-    assert inconsistencies(driver.snapshot()) == []
+    assert_clean(driver)
 
 
 async def test_second_entry_in_one_claim_gives_one_lease(driver: QueueDriver) -> None:
     name = await driver.enqueue_one()
     put(driver, 5, [name, name])
-    assert [got for got, _, _ in (await driver.claim(9)).tasks] == [name]
-    assert inconsistencies(driver.snapshot()) == []
+    assert [got for got, _, _, _ in (await driver.claim(9)).tasks] == [name]
+    assert_clean(driver)
 
 
 async def test_many_stale_entries_are_worked_off_over_several_claims(driver: QueueDriver) -> None:
@@ -73,10 +79,10 @@ async def test_many_stale_entries_are_worked_off_over_several_claims(driver: Que
         calls += 1
         assert not claimed.armed
         assert calls < 5
-    assert [got for got, _, _ in claimed.tasks] == [name]
+    assert [got for got, _, _, _ in claimed.tasks] == [name]
     assert calls == 2
     assert driver.snapshot().waiting == {}
-    assert inconsistencies(driver.snapshot()) == []
+    assert_clean(driver)
 
 
 async def test_stale_entries_at_a_high_priority_do_not_hide_lower_ones(driver: QueueDriver) -> None:
@@ -84,7 +90,7 @@ async def test_stale_entries_at_a_high_priority_do_not_hide_lower_ones(driver: Q
     for priority in range(1, 10):
         put(driver, priority, [UNKNOWN] * 3)
     assert (await driver.take_one()).name == name
-    assert inconsistencies(driver.snapshot()) == []
+    assert_clean(driver)
 
 
 @pytest.mark.parametrize("due", [0, 10])

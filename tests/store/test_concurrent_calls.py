@@ -12,8 +12,9 @@ import pytest
 from codeq_grpc.core.retry import RetryPolicy
 from codeq_grpc.store.connection import Connection
 from codeq_grpc.store.keys import Queue
+from codeq_grpc.store.reads import Reads
 from codeq_grpc.store.tasks import TaskStore
-from tests.support.driver import task
+from tests.support.driver import ENOUGH, task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,8 +29,8 @@ CANCELLED = 300
 class Reader:
     """Reads tasks of which each has its own number as its spec."""
 
-    def __init__(self, tasks: TaskStore, names: list[bytes], chance: random.Random) -> None:
-        self._tasks = tasks
+    def __init__(self, reads: Reads, names: list[bytes], chance: random.Random) -> None:
+        self._reads = reads
         self._names = names
         self._chance = chance
         self.read_in_all = 0
@@ -37,7 +38,7 @@ class Reader:
     async def read(self) -> None:
         """One task, any."""
         i = self._chance.randrange(TASKS)
-        stored = await self._tasks.get(QUEUE, self._names[i], result=False)
+        (stored,) = await self._reads.read(QUEUE, [self._names[i]], full=False, max_bytes=ENOUGH)
         assert stored is not None
         assert stored.spec == b"%d" % i
         self.read_in_all += 1
@@ -58,8 +59,8 @@ def size(request: pytest.FixtureRequest) -> int:
 async def reader(store: StoreProcess, size: int) -> AsyncIterator[Reader]:
     connection = Connection(store.url, size=size)
     tasks = TaskStore(connection, retry=RetryPolicy(), lease_ms=30_000)
-    names, _ = await tasks.enqueue(QUEUE, [task(b"%d" % i) for i in range(TASKS)])
-    yield Reader(tasks, names, random.Random(size))
+    names = (await tasks.enqueue(QUEUE, [task(b"%d" % i) for i in range(TASKS)])).names
+    yield Reader(Reads(connection), names, random.Random(size))
     await connection.close()
 
 

@@ -1,7 +1,7 @@
 """Every key that a script touches is among its KEYS, the rule of a cluster: read off MONITOR.
 
-`exercise` runs the scripts through their branches. That it reaches every command of every script
-is asserted too, so that a new branch cannot be forgotten here.
+The cases run the scripts through their branches. That they reach every command of every script
+is asserted too, so that a new branch cannot be forgotten there.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
-from codeq_grpc.core.task import Ending
+from codeq_grpc.core.task import TaskState
 from codeq_grpc.store import keys, scripts
+from codeq_grpc.store.presence import PresenceStore
 from codeq_grpc.store.registry import Registry
-from codeq_grpc.store.tasks import Report
+from tests.store.cases import NEVER, WRITING
+from tests.store.making import LABELS, UNKNOWN, tasks_of_every_state
 from tests.support.admin import Admin
-from tests.support.clock import ClockedConnection, with_clock
-from tests.support.driver import LEASE_MS, QueueDriver, task
+from tests.support.clock import START_MS, ClockedConnection, with_clock
+from tests.support.driver import Lease, QueueDriver, task
+from tests.support.lua import commands_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,10 +29,7 @@ if TYPE_CHECKING:
     from tests.support.stores import StoreProcess
 
 WORD: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"')
-CALL: Final = re.compile(rb"redis\.call\('(\w+)'")
 KEYLESS: Final = {b"TIME", b"PUBLISH"}
-UNREACHED: Final = {"await_end": {b"HMGET"}, "enqueue": {b"HMGET"}}
-"""Of a fragment that the script includes for another of its functions."""
 
 
 class Touch(NamedTuple):
@@ -44,17 +44,17 @@ class Touch(NamedTuple):
 class Monitor:
     """Reads what the store does."""
 
-    def __init__(self, store: StoreProcess) -> None:
+    def __init__(self, store: StoreProcess, admin: Admin) -> None:
         self._store = store
         self._names = {}
-        self._admin = Admin(store.socket_path)
+        self._admin = admin
         for script in scripts.ALL:
             sha = self._admin.call("SCRIPT", "LOAD", with_clock(script).source)
             self._names[sha] = script.name
         self._admin.call("MONITOR")
 
     def touches(self) -> Iterator[Touch]:
-        """Everything scripts did so far; ends the monitor."""
+        """Everything scripts did so far."""
         with Admin(self._store.socket_path) as other:
             other.call("ECHO", "the end")
         script, declared = "", ()
@@ -65,7 +65,6 @@ class Monitor:
             elif command == b"EVALSHA":
                 script = self._names[rest[0]]
                 declared = tuple(rest[2 : 2 + int(rest[1])])
-        self._admin.close()
 
 
 async def use_registry(connection: ClockedConnection) -> None:
@@ -75,75 +74,35 @@ async def use_registry(connection: ClockedConnection) -> None:
     await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/B", queue.number + 50))
     await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/C", queue.number))
     await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/C", queue.number + 99))
+    presence = PresenceStore(connection)
+    for report in (b"report", b"another", b""):
+        await presence.tell("acme", "srv", report)
+        await presence.read("acme")
 
 
-async def use_leases(driver: QueueDriver) -> None:
-    new = [task(priority=i % 10, max_attempts=1 + i // 10 * 2) for i in range(30)]
-    names = await driver.enqueue(*new)
-    for name in names[:3]:
-        await driver.store.await_end(driver.queue, name, "srv")
-        await driver.store.await_end(driver.queue, name, "other")
-    leases = await driver.take(30)
-    await driver.heartbeat(*leases, leases[0]._replace(fence=1))
-    await driver.store.held(driver.queue, leases)
-    endings = [Ending.COMPLETE, Ending.FAIL, Ending.ABANDON]
-    await driver.report(
-        *[
-            Report(*lease, endings[i % 3], b"text", [None, 0, 5][i // 3 % 3])
-            for i, lease in enumerate(leases[:27])
-        ]
-    )
-    await driver.complete(leases[0])
-    await driver.store.get(driver.queue, leases[0].name, result=True)
-    await driver.store.get(driver.queue, b"unknown", result=True)
-    await driver.store.await_end(driver.queue, leases[0].name, "srv")
-
-
-async def use_daemons(driver: QueueDriver) -> None:
-    """Two of the leases before run out, one with its last attempt; some entries are forged."""
-    last = await driver.enqueue_one(max_attempts=1, priority=9)
-    await driver.take_one()
-    await driver.store.await_end(driver.queue, last, "srv")
-    driver.clock.advance(LEASE_MS)
-    later = await driver.enqueue_one(when=-9_000)
-    await driver.enqueue_one(priority=9)
-    held = await driver.take_one()
-    for index, name in (("z", later), ("l", held.name)):
-        driver.admin.call("ZADD", driver.key(index), 1, name, 1, b"unknown")
-    await driver.store.promote(driver.queue, 500)
-    driver.admin.call("ZADD", driver.key("z"), 1, later, 1, b"unknown")
-    await driver.reap()
+async def use_reads(driver: QueueDriver) -> None:
+    names = await tasks_of_every_state(driver)
+    lease = Lease(names[0], driver.meta(names[0]).fence)
+    await driver.tell(lease, b"progress", b"checkpoint")
+    await driver.fail(lease, b"error", delay_ms=0)
+    await driver.read(*names)
+    await driver.reads.states(driver.queue, names)
+    await driver.store.held(driver.queue, [lease])
+    await driver.settings.settings(driver.queue)
     await driver.stats()
-    await driver.claim()
-    driver.clock.advance(10_000)
-    await driver.store.promote(driver.queue, 500)
-    await driver.prune(limit=2)
-    await driver.prune()
-
-
-async def use_wake_ups(driver: QueueDriver) -> None:
-    await driver.claim(500)
-    for server in ("gone", "srv", "other"):
-        await driver.claim(wake=server)
-        driver.clock.advance(1)
-    await driver.store.pass_on(driver.queue, "gone")
-    await driver.store.pass_on(driver.queue, "left")
-    await driver.enqueue_one(when=-5_000)
-    driver.admin.call("LPUSH", driver.key("r0"), b"unknown")
-    await driver.claim(wake="srv")
-    await driver.enqueue(task(), task(when=-5))
-    driver.clock.advance(5)
-    await driver.claim(wake="srv")
-    await driver.enqueue_one(when=-1)
-    await driver.claim(500)
-    await driver.claim(wake="srv")
-    driver.clock.advance(1)
-    await driver.store.promote(driver.queue, 500)
-    await driver.claim(500)
-    await driver.enqueue(task(when=-1), task(when=-1))
-    await driver.claim(wake="srv")
-    driver.clock.advance(1)
-    await driver.claim()
+    for state in TaskState:
+        await driver.scan_all(state, most=1, budget=2)
+    await driver.scan_all(TaskState.FAILED, labels=LABELS, error_prefix=b"error")
+    await driver.scan_all(0, labels=LABELS, states=frozenset(TaskState))
+    await driver.enqueue(*[task(priority=9)] * 3)
+    (_, cursor) = await driver.scan(TaskState.PENDING, most=1)
+    driver.admin.call("RPUSH", driver.key("r9"), UNKNOWN)
+    await driver.scan(TaskState.PENDING, cursor)
+    (_, cursor) = await driver.scan(TaskState.CANCELLED, most=1)
+    await driver.cancel(*names)
+    (_, cursor) = await driver.scan(TaskState.CANCELLED, most=1)
+    driver.admin.call("DEL", driver.key("c"))
+    await driver.scan(TaskState.CANCELLED, cursor)
 
 
 @pytest.fixture
@@ -156,12 +115,19 @@ async def touches(
     """Every command of scripts that run through their branches."""
     for server in ("srv", "other"):
         listen(server)
-    monitor = Monitor(store)
-    await use_registry(clocked)
-    await use_leases(driver)
-    await use_daemons(driver)
-    await use_wake_ups(driver)
-    return list(monitor.touches())
+    with Admin(store.socket_path) as listening:
+        monitor = Monitor(store, listening)
+        await use_registry(clocked)
+        for case in (case for cases in WRITING.values() for case in cases):
+            driver.admin.call("FLUSHALL")
+            driver.clock.ms = START_MS
+            act = await case(driver)
+            await act()
+            await act()
+        driver.admin.call("FLUSHALL")
+        driver.clock.ms = START_MS
+        await use_reads(driver)
+        return list(monitor.touches())
 
 
 def test_every_key_touched_is_declared(touches: list[Touch]) -> None:
@@ -170,9 +136,9 @@ def test_every_key_touched_is_declared(touches: list[Touch]) -> None:
 
 def test_every_command_of_every_script_was_run(touches: list[Touch]) -> None:
     for script in scripts.ALL:
-        run = {touch.command for touch in touches if touch.script == script.name}
-        written = set(CALL.findall(with_clock(script).source))
-        assert written - run == UNREACHED.get(script.name, set()), script.name
+        run = {touch.command.decode() for touch in touches if touch.script == script.name}
+        written = commands_of(script) - {"TIME"}
+        assert written - run == NEVER.get(script.name, set()), script.name
         assert run <= written, script.name
 
 

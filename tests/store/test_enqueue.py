@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
 
 from codeq_grpc.core.errors import CodeQError
+from codeq_grpc.core.retry import RetryWishes
 from codeq_grpc.core.task import Ending, TaskState
 from codeq_grpc.store.keys import created_ms
-from codeq_grpc.store.rows import pack_policy
 from tests.support.clock import START_MS
 from tests.support.driver import QueueDriver, task
 from tests.support.snapshot import Meta
@@ -29,11 +30,13 @@ async def test_new_task_is_pending_in_the_list_of_its_priority(driver: QueueDriv
     assert state.bodies == {name: b"\0spec\xff"}
     assert state.metas[name] == Meta(
         state=TaskState.PENDING,
+        flags=0,
         priority=7,
         attempt=0,
         max_attempts=4,
         ending=Ending.NONE,
-        size=6,
+        body=6,
+        rest=6,
         lease_ms=0,
         fence=0,
         time_ms=START_MS,
@@ -42,10 +45,17 @@ async def test_new_task_is_pending_in_the_list_of_its_priority(driver: QueueDriv
 
 
 async def test_own_lease_and_policy_are_kept(driver: QueueDriver) -> None:
-    policy = pack_policy(1, 2, 3.5, 0.25)
-    (name,) = await driver.enqueue(task(lease_ms=12_345, policy=policy))
+    wishes = RetryWishes(
+        initial_backoff_ms=1,
+        max_backoff_ms=2,
+        multiplier=3.5,
+        jitter=0.25,
+        non_retryable=("A", "B"),
+    )
+    (name,) = await driver.enqueue(task(lease_ms=12_345, retry=wishes))
     meta = driver.meta(name)
-    assert (meta.lease_ms, meta.policy) == (12_345, policy)
+    assert (meta.lease_ms, meta.types) == (12_345, b"\0A\0B\0")
+    assert struct.unpack(">IIdd", meta.policy) == (1, 2, 3.5, 0.25)
 
 
 async def test_tasks_of_one_priority_stand_in_the_order_enqueued(driver: QueueDriver) -> None:
@@ -103,17 +113,17 @@ async def test_task_whose_time_has_come_is_pending_since_now(
 async def test_names_and_time_do_not_go_back_with_the_clock(driver: QueueDriver) -> None:
     before = await driver.enqueue_one()
     driver.clock.advance(-DAY_MS)
-    names, now = await driver.store.enqueue(driver.queue, [task()])
-    assert names[0] > before
-    assert now == START_MS
+    added = await driver.add(task())
+    assert added.names[0] > before
+    assert added.now_ms == START_MS
 
 
 async def test_clock_of_a_lost_primary_that_ran_ahead_is_kept(driver: QueueDriver) -> None:
     ahead = (START_MS + DAY_MS - 1_704_067_200_000) << 12
     driver.admin.call("HSET", driver.key("s"), "clk", ahead + 7)
-    names, now = await driver.store.enqueue(driver.queue, [task()])
-    assert int.from_bytes(names[0], "big") == ahead + 8
-    assert now == START_MS + DAY_MS
+    added = await driver.add(task())
+    assert int.from_bytes(added.names[0], "big") == ahead + 8
+    assert added.now_ms == START_MS + DAY_MS
 
 
 async def test_more_than_4096_tasks_in_a_millisecond_have_names_of_their_own(
@@ -131,6 +141,6 @@ async def test_one_bad_task_keeps_the_whole_batch_out(
     good = await driver.enqueue_one()
     before = driver.snapshot()
     with pytest.raises(CodeQError):
-        await driver.enqueue(task(), (b"\5\3", b"spec"), task())
+        await driver.enqueue(task(), (b"\5\3", b"spec", b""), task())
     assert driver.snapshot() == before
     assert before.pending == [good]

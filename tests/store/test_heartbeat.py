@@ -40,8 +40,8 @@ async def test_longest_of_two_extensions_of_one_lease_in_a_batch_holds(
 ) -> None:
     await driver.enqueue_one()
     lease = await driver.take_one()
-    beats = [(*lease, LEASE_MS * 2), (*lease, LEASE_MS * 3)][::order]
-    assert await driver.store.heartbeat(driver.queue, beats) == [b"EXTENDED"] * 2
+    beats = [(*lease, LEASE_MS * i, b"", b"") for i in (2, 3)][::order]
+    assert await driver.store.heartbeat(driver.queue, beats) == [(b"EXTENDED", b"")] * 2
     assert driver.meta(lease.name).time_ms == START_MS + LEASE_MS * 3
 
 

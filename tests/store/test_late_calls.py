@@ -9,6 +9,7 @@ import pytest
 from codeq_grpc.core.errors import StoreUnavailable
 from codeq_grpc.store.connection import Connection
 from codeq_grpc.store.keys import Queue
+from codeq_grpc.store.reads import Reads
 from codeq_grpc.store.rows import pack_claimant
 from codeq_grpc.store.tasks import TaskStore
 from tests.support.driver import LEASE_MS, task
@@ -36,7 +37,7 @@ async def test_calls_that_nobody_waits_for_lease_and_add_nothing(
             await connection.info()
     finally:
         own_store.resume()
-    counts = await store.stats(queue)
+    counts = await Reads(connection).stats(queue)
     assert (counts.pending, counts.in_progress, counts.enqueued_total) == (3, 0, 3)
     claimed = await store.claim(queue, pack_claimant("", "w"), want=9, max_bytes=1_000)
     assert len(claimed.tasks) == 3

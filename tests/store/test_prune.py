@@ -7,8 +7,8 @@ import pytest
 from codeq_grpc.core.task import Ending, TaskState
 from codeq_grpc.store.tasks import UNKNOWN, Report
 from tests.support.clock import START_MS
+from tests.support.consistency import inconsistencies
 from tests.support.driver import QueueDriver, task
-from tests.support.snapshot import inconsistencies
 
 pytestmark = pytest.mark.usefixtures("consistent")
 
@@ -37,7 +37,7 @@ async def test_pruned_task_is_unknown(driver: QueueDriver) -> None:
     driver.clock.advance(1)
     await driver.prune()
     assert (await driver.complete(lease)).word == UNKNOWN
-    assert await driver.store.get(driver.queue, lease.name, result=True) is None
+    assert await driver.read(lease.name) == [None]
 
 
 async def test_only_what_ended_before_the_time_goes(driver: QueueDriver) -> None:
@@ -48,7 +48,7 @@ async def test_only_what_ended_before_the_time_goes(driver: QueueDriver) -> None
     used, count, more = await driver.prune(before_ms=START_MS + 10)
     assert (used, count, more) == (START_MS + 10, 1, False)
     state = driver.snapshot()
-    assert state.ended.keys() == set(at_the_time)
+    assert state.completed.keys() == set(at_the_time)
     assert old[0] not in state.metas
 
 
@@ -93,10 +93,10 @@ async def test_limit_cuts_and_the_next_call_goes_on_where_it_ended(driver: Queue
     failed = await end(driver, 4, ending=Ending.FAIL)
     driver.clock.advance(1)
     assert (await driver.prune(limit=3))[1:] == (3, True)
-    assert sorted(driver.snapshot().ended) == completed[3:]
+    assert sorted(driver.snapshot().completed) == completed[3:]
     assert (await driver.prune(limit=3))[1:] == (3, True)
     state = driver.snapshot()
-    assert (state.ended, sorted(state.dead)) == ({}, failed[1:])
+    assert (state.completed, sorted(state.failed)) == ({}, failed[1:])
     assert inconsistencies(state) == []
     assert (await driver.prune(limit=3))[1:] == (3, True)
     assert (await driver.prune(limit=3))[1:] == (0, False)
@@ -108,7 +108,7 @@ async def test_oldest_go_first(driver: QueueDriver) -> None:
         names += await end(driver, 1)
         driver.clock.advance(1)
     await driver.prune(limit=1)
-    assert driver.snapshot().ended.keys() == set(names[1:])
+    assert driver.snapshot().completed.keys() == set(names[1:])
 
 
 async def test_batch_of_500(driver: QueueDriver) -> None:
@@ -128,7 +128,7 @@ async def test_stale_entries_go_and_their_tasks_stay(driver: QueueDriver) -> Non
     assert (await driver.prune(before_ms=START_MS))[1:] == (0, False)
     after = driver.snapshot()
     assert (after.metas, after.bodies) == (before.metas, before.bodies)
-    assert (after.dead, after.ended) == ({}, {completed: START_MS})
+    assert (after.failed, after.completed) == ({}, {completed: START_MS})
 
 
 async def test_who_waits_for_a_pruned_task_is_forgotten(driver: QueueDriver) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from codeq_grpc.core.task import Ending, TaskState
-from codeq_grpc.store.tasks import LOST, Expired
+from codeq_grpc.store.tasks import LOST
+from codeq_grpc.store.upkeep import Expired
 from tests.support.clock import START_MS
+from tests.support.consistency import inconsistencies
 from tests.support.driver import LEASE_MS, QueueDriver, task
-from tests.support.snapshot import inconsistencies
 
 
 async def test_expired_lease_puts_the_task_back_at_the_head_and_counts(
@@ -17,12 +18,11 @@ async def test_expired_lease_puts_the_task_back_at_the_head_and_counts(
     first, second = await driver.enqueue(task(), task())
     lease = await driver.take_one(owner="srv.1")
     driver.clock.advance(LEASE_MS)
-    now, next_expiry, expired = await driver.store.reap(driver.queue, 500, b"lease expired")
-    assert (now, next_expiry) == (START_MS + LEASE_MS, 0)
-    assert expired == [Expired(first, lease.fence, "srv.1")]
+    reaped = await driver.reap_step()
+    assert reaped == (START_MS + LEASE_MS, 0, 0, False, [Expired(first, lease.fence, "srv.1")])
     state = driver.snapshot()
     assert state.pending == [first, second]
-    assert state.outcomes == {first + b"e": b"lease expired"}
+    assert state.outcomes[first + b"e"] == b"lease expired"
     meta = state.metas[first]
     assert (meta.state, meta.attempt, meta.ending) == (TaskState.PENDING, 1, Ending.EXPIRE)
     assert (meta.time_ms, meta.changed_ms) == (START_MS, START_MS + LEASE_MS)
@@ -35,7 +35,7 @@ async def test_lease_is_not_reaped_before_its_expiry(driver: QueueDriver) -> Non
     await driver.take_one(lease_ms=1_000)
     driver.clock.advance(999)
     before = driver.snapshot()
-    assert await driver.store.reap(driver.queue, 500, b"") == (START_MS + 999, START_MS + 1_000, [])
+    assert await driver.reap_step() == (START_MS + 999, START_MS + 1_000, 0, False, [])
     assert driver.snapshot() == before
 
 
@@ -57,8 +57,8 @@ async def test_last_attempt_that_expires_makes_a_dead_letter(driver: QueueDriver
         driver.clock.advance(LEASE_MS)
         assert await driver.reap() == [name]
     state = driver.snapshot()
-    assert state.dead == {name: START_MS + 2 * LEASE_MS}
-    assert state.outcomes == {name + b"e": b"expired"}
+    assert state.failed == {name: START_MS + 2 * LEASE_MS}
+    assert state.outcomes[name + b"e"] == b"lease expired"
     assert (state.metas[name].attempt, state.metas[name].ending) == (2, Ending.EXPIRE)
     assert inconsistencies(state) == []
     assert (await driver.claim()).tasks == []
@@ -87,8 +87,9 @@ async def test_limit_leaves_the_rest_and_tells_when_it_was_due(driver: QueueDriv
     names = await driver.enqueue(*[task()] * 5)
     await driver.take(5)
     driver.clock.advance(LEASE_MS + 7)
-    _, next_expiry, expired = await driver.store.reap(driver.queue, 2, b"")
-    assert ([lease.name for lease in expired], next_expiry) == (names[:2], START_MS + LEASE_MS)
+    reaped = await driver.reap_step(2)
+    assert [lease.name for lease in reaped.expired] == names[:2]
+    assert (reaped.next_ms, reaped.more) == (START_MS + LEASE_MS, True)
     assert await driver.reap() == names[2:]
     assert inconsistencies(driver.snapshot()) == []
 
@@ -99,7 +100,7 @@ async def test_batch_of_500(driver: QueueDriver) -> None:
     driver.clock.advance(LEASE_MS)
     assert await driver.reap() == names
     state = driver.snapshot()
-    assert (sorted(state.dead), state.pending) == (names[::2], names[1::2])
+    assert (sorted(state.failed), state.pending) == (names[::2], names[1::2])
     assert inconsistencies(state) == []
 
 
@@ -143,6 +144,6 @@ async def test_entry_that_came_too_early_is_put_right(driver: QueueDriver, score
     await driver.enqueue_one()
     lease = await driver.take_one()
     driver.admin.call("ZADD", driver.key("l"), score, lease.name)
-    _, next_expiry, expired = await driver.store.reap(driver.queue, 500, b"")
-    assert (expired, next_expiry) == ([], START_MS + LEASE_MS)
+    reaped = await driver.reap_step()
+    assert (reaped.expired, reaped.next_ms) == ([], START_MS + LEASE_MS)
     assert inconsistencies(driver.snapshot()) == []

@@ -73,7 +73,7 @@ async def test_task_id_leads_to_its_queue_on_every_server_and_in_no_other_tenant
 ) -> None:
     first = Registry(clocked)
     queue = await first.open("acme", "RENDER")
-    (name,), _ = await driver.store.enqueue(queue, [task()])
+    (name,) = (await driver.store.enqueue(queue, [task()])).names
     for registry in (first, Registry(clocked)):
         assert await registry.of_task("acme", queue.task_id(name)) == (queue, name)
         assert await registry.of_task("other", queue.task_id(name)) is None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from codeq_grpc.core.retry import RetryWishes
 from codeq_grpc.core.task import Ending, TaskState
-from codeq_grpc.store.rows import pack_policy
 from codeq_grpc.store.tasks import DONE, LOST, REPEATED, UNKNOWN, Report, Verdict
 from tests.support.clock import START_MS
 from tests.support.driver import LEASE_MS, Lease, QueueDriver, task
@@ -22,7 +22,7 @@ async def test_completed_task_keeps_its_result_and_frees_its_lease(driver: Queue
     verdict = await driver.complete(lease, b"\0result")
     assert verdict == Verdict(DONE, TaskState.COMPLETED, START_MS + 5, "srv.1")
     state = driver.snapshot()
-    assert (state.ended, state.leases) == ({name: START_MS + 5}, {})
+    assert (state.completed, state.leases) == ({name: START_MS + 5}, {})
     assert state.outcomes == {name + b"r": b"\0result"}
     assert (state.metas[name].attempt, state.metas[name].ending) == (1, Ending.COMPLETE)
 
@@ -44,15 +44,15 @@ async def test_failed_attempt_is_tried_again_after_the_delay_of_the_policy(
         assert verdict == Verdict(DONE, TaskState.SCHEDULED, due, "")
         state = driver.snapshot()
         assert (state.scheduled, state.leases) == ({name: due}, {})
-        assert state.outcomes == {name + b"e": b"boom %d" % attempt}
+        assert state.texts("e") == {name: b"boom %d" % attempt}
         driver.clock.advance(delay - 1)
         assert (await driver.claim()).tasks == []
         driver.clock.advance(1)
 
 
 async def test_own_policy_goes_before_the_default(driver: QueueDriver) -> None:
-    own = pack_policy(10, 25, 2.0, 0.0)
-    await driver.enqueue(task(max_attempts=4, policy=own))
+    own = RetryWishes(initial_backoff_ms=10, max_backoff_ms=25, multiplier=2.0, jitter=0.0)
+    await driver.enqueue(task(max_attempts=4, retry=own))
     delays = []
     for _ in range(3):
         await driver.fail(await driver.take_one())
@@ -85,8 +85,8 @@ async def test_last_attempt_that_fails_makes_a_dead_letter(driver: QueueDriver) 
     verdict = await driver.fail(await driver.take_one(), b"boom", delay_ms=0)
     assert verdict == Verdict(DONE, TaskState.FAILED, START_MS + 5, "")
     state = driver.snapshot()
-    assert state.dead == {name: START_MS + 5}
-    assert state.outcomes == {name + b"e": b"boom"}
+    assert state.failed == {name: START_MS + 5}
+    assert state.texts("e") == {name: b"boom"}
     assert (state.metas[name].attempt, state.metas[name].ending) == (2, Ending.FAIL)
     assert (await driver.claim()).tasks == []
 
@@ -96,7 +96,7 @@ async def test_error_not_to_be_retried_makes_a_dead_letter_at_once(driver: Queue
     lease = await driver.take_one()
     (verdict,) = await driver.report(Report(*lease, Ending.FAIL, b"bad input", 500, no_retry=True))
     assert (verdict.word, verdict.state) == (DONE, TaskState.FAILED)
-    assert driver.snapshot().dead == {name: START_MS}
+    assert driver.snapshot().failed == {name: START_MS}
 
 
 async def test_abandoned_task_is_back_at_the_head_and_the_attempt_not_counted(
@@ -234,7 +234,7 @@ async def test_never_more_claims_than_attempts(driver: QueueDriver) -> None:
     claims = 0
     while (claimed := await driver.claim()).tasks:
         claims += 1
-        ((_, row, _),) = claimed.tasks
+        ((_, row, _, _),) = claimed.tasks
         assert row.attempt == claims
         await driver.fail(Lease(name, row.fence), delay_ms=0)
     assert claims == 3

@@ -36,17 +36,14 @@ async def test_each_report_of_a_mixed_batch_has_its_own_verdict(driver: QueueDri
     ]
     assert [verdict.owner for verdict in verdicts] == ["srv.1", "", *["srv.1"] * 5]
     state = driver.snapshot()
-    assert state.dead.keys() == {names[0]}
+    assert state.failed.keys() == {names[0]}
     assert state.scheduled == {names[1]: START_MS + 1_000}
-    assert state.ended.keys() == {names[2]}
+    assert state.completed.keys() == {names[2]}
     assert state.leases.keys() == {names[3]}
     assert state.pending == names[4:]
-    assert state.outcomes == {
-        names[0] + b"e": b"e0",
-        names[1] + b"e": b"e1",
-        names[2] + b"r": b"r2",
-        names[5] + b"e": b"e5",
-    }
+    assert state.texts("r") == {names[2]: b"r2"}
+    assert state.texts("e") == {names[0]: b"e0", names[1]: b"e1", names[5]: b"e5"}
+    assert state.texts("a").keys() == state.texts("e").keys()
 
 
 @pytest.mark.parametrize("ending", [Ending.COMPLETE, Ending.FAIL, Ending.ABANDON])
@@ -93,7 +90,7 @@ async def test_batch_of_500_failures_of_every_kind(driver: QueueDriver) -> None:
     reports = [Report(*lease, Ending.FAIL, b"e", (i // 2) % 2) for i, lease in enumerate(leases)]
     assert {verdict.word for verdict in await driver.report(*reports)} == {DONE}
     state = driver.snapshot()
-    assert sorted(state.dead) == names[::2]
+    assert sorted(state.failed) == names[::2]
     assert state.pending == names[1::4]
     assert sorted(state.scheduled) == names[3::4]
 

@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 
 from codeq_grpc.store import keys, scripts
+from tests.support.aborting import writes_of
 
 FOLDER = Path(str(files("codeq_grpc.store") / "lua"))
 SCRIPTS = sorted(FOLDER.glob("*.lua"))
 FRAGMENTS = sorted((FOLDER / "lib").glob("*.lua"))
-NAMED = re.compile(r"^local ([\w, ]+) = (KEYS\[\d+\].*)$", re.MULTILINE)
 LISTS = tuple(f"r{priority}" for priority in range(10))
+OTHER_KEYS = {
+    "register": {"last", "numbers", "names"},
+    "present": {"live"},
+    "presence": {"live"},
+}
 
 every_script = pytest.mark.parametrize("script", scripts.ALL, ids=lambda script: script.name)
 
@@ -70,34 +75,49 @@ def test_includes_are_resolved_once_each(script: scripts.Script) -> None:
 
 @every_script
 def test_keys_are_known_suffixes_without_a_double(script: scripts.Script) -> None:
-    known = {"last", "numbers", "names"} if script is scripts.REGISTER else set(keys.SUFFIXES)
+    known = OTHER_KEYS.get(script.name, set(keys.SUFFIXES))
     assert set(script.suffixes) <= known
     assert len(set(script.suffixes)) == len(script.suffixes)
 
 
 @every_script
 def test_keys_have_the_names_of_the_header_in_its_order(script: scripts.Script) -> None:
-    """`local s, w = KEYS[1], KEYS[2]` names them; lists are `KEYS[n + priority]`."""
-    text = text_of(script)
-    named: dict[int, str] = {}
-    for names, values in NAMED.findall(text):
-        for name, value in zip(names.split(", "), values.split(", "), strict=True):
-            if key := re.fullmatch(r"KEYS\[(\d+)\]", value):
-                named[int(key.group(1))] = name
-    for index, name in named.items():
-        assert script.suffixes[index - 1] == name
-    used = {int(index) for index in re.findall(r"KEYS\[(\d+)\]", text)}
-    for first in {int(index) for index in re.findall(r"KEYS\[(\d+) \+ priority\]", text)}:
-        assert script.suffixes[first - 1 : first + 9] == LISTS
-        used |= set(range(first, first + 10))
-    assert used == set(range(1, len(script.suffixes) + 1))
+    """The lists, which `r` names, come last: its places are counted from the end."""
+    named = re.findall(r"^-- KEYS: (.+)$", text_of(script), re.MULTILINE)[0].split()
+    assert "r" not in named[:-1]
+    lists = LISTS if named[-1] == "r" else ()
+    assert script.suffixes == (*(key for key in named if key != "r"), *lists)
+    made = script.source.decode().replace(",\n  ", ", ")
+    for place, key in enumerate(named, 1):
+        value = f"KEYS[{place}]"
+        if key == "r":
+            value = f"{{ [0] = {', '.join(f'KEYS[{place + i}]' for i in range(10))} }}"
+        assert f"\nlocal {key} = {value}\n" in made
+    assert text_of(script).count("KEYS") == 1
+
+
+@every_script
+def test_every_key_declared_is_used(script: scripts.Script) -> None:
+    """By its name, somewhere in the script or in one of its fragments."""
+    code = re.sub(r"--.*|'[^']*'", "", script.source.decode())
+    for key in {re.sub(r"^r\d$", "r", suffix) for suffix in script.suffixes}:
+        assert len(re.findall(rf"(?<![.\w]){key}\b", code)) > 1, key
+
+
+@every_script
+def test_keys_that_fragments_need_are_declared(script: scripts.Script) -> None:
+    for path in FRAGMENTS:
+        if f"-- @include {path.stem}\n" in text_of(script):
+            for needed in re.findall(r"Needs ([\w ]+)\.", header(path)):
+                declared = {re.sub(r"^r\d$", "r", suffix) for suffix in script.suffixes}
+                assert set(needed.split()) <= declared, path.stem
 
 
 @every_script
 def test_every_reply_begins_with_a_word(script: scripts.Script) -> None:
     text = text_of(script)
     returned = re.findall(r"return (\{.*|reply\b)", text.split("-- Reply:")[1])
-    made = re.findall(r"\breply = .*?(\{ '.*)", text)
+    made = re.findall(r"\breply\b[\w, ]* = .*?(\{ '.*)", text)
     assert returned
     for value in [value for value in returned if value != "reply"] + made:
         assert re.match(r"\{$|\{ '[A-Z]+'", value), value
@@ -107,7 +127,7 @@ def test_every_reply_begins_with_a_word(script: scripts.Script) -> None:
 @every_script
 def test_only_scripts_that_add_are_refused_when_memory_is_short(script: scripts.Script) -> None:
     flags = set(script.source.split(b"\n", 1)[0].removeprefix(b"#!lua").strip().split(b"flags="))
-    adding = {scripts.ENQUEUE, scripts.REGISTER}
-    reading = {scripts.GET, scripts.HELD, scripts.STATS}
+    adding = {scripts.ENQUEUE, scripts.REDRIVE, scripts.REGISTER}
+    reading = {script for script in scripts.ALL if not writes_of(script)}
     expected = b"" if script in adding else b"no-writes" if script in reading else b"allow-oom"
     assert flags - {b""} == {expected} - {b""}

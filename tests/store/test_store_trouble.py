@@ -15,11 +15,13 @@ from codeq_grpc.core.task import Ending
 from codeq_grpc.store.connection import Connection
 from codeq_grpc.store.health import check_store, describe_store
 from codeq_grpc.store.keys import Queue
+from codeq_grpc.store.reads import Reads, Stored
 from codeq_grpc.store.registry import Registry
 from codeq_grpc.store.rows import pack_claimant
 from codeq_grpc.store.tasks import DONE, EXTENDED, Report, TaskStore
+from codeq_grpc.store.upkeep import Upkeep
 from tests.support.admin import Admin
-from tests.support.driver import ENOUGH, task
+from tests.support.driver import ENOUGH, ERRORS, task
 from tests.support.snapshot import take_snapshot
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class Trouble:
     process: StoreProcess
     connection: Connection
     tasks: TaskStore
+    upkeep: Upkeep
+    reads: Reads
 
     def command(self, *command: str | bytes | int) -> object:
         """By a connection of its own."""
@@ -51,22 +55,33 @@ class Trouble:
 
     async def enqueue(self, count: int = 1) -> list[bytes]:
         """Names of new tasks."""
-        names, _ = await self.tasks.enqueue(QUEUE, [task()] * count)
-        return names
+        return (await self.tasks.enqueue(QUEUE, [task()] * count)).names
 
     async def claim(self, want: int = 1) -> list[tuple[bytes, int]]:
         """Leases."""
         claimed = await self.tasks.claim(
             QUEUE, pack_claimant("", "w"), want=want, max_bytes=ENOUGH, lease_ms=60_000
         )
-        return [(name, row.fence) for name, row, _ in claimed.tasks]
+        return [(name, row.fence) for name, row, _, _ in claimed.tasks]
+
+    async def prune(self) -> int:
+        """How many ended tasks went."""
+        _, count, _ = await self.upkeep.prune(
+            QUEUE, before_ms=0, age_ms=0, default_ms=0, limit=500, indexes="tdca"
+        )
+        return count
+
+    async def read(self, name: bytes) -> Stored | None:
+        """One task."""
+        (stored,) = await self.reads.read(QUEUE, [name], full=True, max_bytes=ENOUGH)
+        return stored
 
 
 @pytest.fixture
 async def trouble(own_store: StoreProcess) -> AsyncIterator[Trouble]:
     connection = Connection(own_store.url, timeout=TIMEOUT)
     tasks = TaskStore(connection, retry=RetryPolicy(), lease_ms=30_000)
-    yield Trouble(own_store, connection, tasks)
+    yield Trouble(own_store, connection, tasks, Upkeep(connection), Reads(connection))
     await connection.close()
 
 
@@ -76,7 +91,7 @@ async def test_script_flush_is_not_seen_by_callers(trouble: Trouble) -> None:
         trouble.command("SCRIPT", "FLUSH")
         ((name, fence),) = await trouble.claim()
         trouble.command("SCRIPT", "FLUSH")
-        verdicts = await trouble.tasks.report(QUEUE, [Report(name, fence, Ending.COMPLETE)] * 2)
+        verdicts, _ = await trouble.tasks.report(QUEUE, [Report(name, fence, Ending.COMPLETE)] * 2)
         assert [verdict.word for verdict in verdicts] == [b"DONE", b"REPEATED"]
 
 
@@ -96,13 +111,15 @@ async def test_full_store_takes_no_new_task_and_writes_nothing_of_it(trouble: Tr
 
 async def test_full_store_can_be_drained(trouble: Trouble) -> None:
     names = await trouble.enqueue(4)
-    later, _ = await trouble.tasks.enqueue(QUEUE, [task(when=-1)])
+    (later,) = (await trouble.tasks.enqueue(QUEUE, [task(when=-1)])).names
     trouble.configure("maxmemory", "1")
     leases = await trouble.claim(4)
-    assert await trouble.tasks.heartbeat(QUEUE, [(*leases[0], 90_000)]) == [EXTENDED]
+    assert await trouble.tasks.heartbeat(QUEUE, [(*leases[0], 90_000, b"", b"")]) == [
+        (EXTENDED, b"")
+    ]
     assert not await trouble.tasks.await_end(QUEUE, names[0], "srv")
     endings = [Ending.COMPLETE, Ending.FAIL, Ending.ABANDON]
-    verdicts = await trouble.tasks.report(
+    verdicts, _ = await trouble.tasks.report(
         QUEUE,
         [
             Report(*lease, ending, b"x" * 1_000)
@@ -110,15 +127,15 @@ async def test_full_store_can_be_drained(trouble: Trouble) -> None:
         ],
     )
     assert [verdict.word for verdict in verdicts] == [DONE] * 3
-    await trouble.tasks.promote(QUEUE, 500)
-    await trouble.tasks.reap(QUEUE, 500, b"expired")
-    while (await trouble.tasks.prune(QUEUE, before_ms=0, age_ms=0, limit=500, indexes="td"))[1] < 1:
+    await trouble.upkeep.promote(QUEUE, 500)
+    await trouble.upkeep.reap(QUEUE, 500, ERRORS)
+    while not await trouble.prune():
         pass
-    assert await trouble.tasks.get(QUEUE, names[0], result=True) is None
+    assert await trouble.read(names[0]) is None
     assert await trouble.tasks.held(QUEUE, leases) == [False, False, False, True]
-    assert (await trouble.tasks.stats(QUEUE)).completed_total == 1
+    assert (await trouble.reads.stats(QUEUE)).completed_total == 1
     await trouble.tasks.pass_on(QUEUE, "srv")
-    assert await trouble.tasks.get(QUEUE, later[0], result=True) is not None
+    assert await trouble.read(later) is not None
 
 
 async def test_store_that_cannot_persist_refuses_writes_until_it_can(trouble: Trouble) -> None:
@@ -132,7 +149,7 @@ async def test_store_that_cannot_persist_refuses_writes_until_it_can(trouble: Tr
     with pytest.raises(StoreUnavailable):
         await trouble.claim()
     assert "writable" in await check_store(trouble.connection)
-    assert (await trouble.tasks.stats(QUEUE)).pending == 2
+    assert (await trouble.reads.stats(QUEUE)).pending == 2
     in_the_way.rmdir()
     await save(trouble, b"ok")
     assert len(await trouble.claim(2)) == 2
@@ -159,7 +176,7 @@ async def test_replica_refuses_writes_until_it_is_the_primary(trouble: Trouble) 
         await trouble.enqueue()
     with pytest.raises(StoreUnavailable):
         await trouble.claim()
-    assert (await trouble.tasks.stats(QUEUE)).pending == 1
+    assert (await trouble.reads.stats(QUEUE)).pending == 1
     assert (await check_store(trouble.connection)).keys() == {"primary", "writable"}
     trouble.command("REPLICAOF", "NO", "ONE")
     assert len(await trouble.claim()) == 1
@@ -169,7 +186,7 @@ async def test_replica_that_lost_its_primary_answers_nothing(trouble: Trouble) -
     await trouble.enqueue()
     trouble.configure("replica-serve-stale-data", "no")
     trouble.command("REPLICAOF", "127.0.0.1", "1")
-    for call in (trouble.enqueue(), trouble.claim(), trouble.tasks.stats(QUEUE)):
+    for call in (trouble.enqueue(), trouble.claim(), trouble.reads.stats(QUEUE)):
         with pytest.raises(StoreUnavailable):
             await call
     trouble.command("REPLICAOF", "NO", "ONE")
@@ -184,7 +201,7 @@ async def test_store_busy_with_a_script_is_unavailable_until_it_is_done(trouble:
         async with asyncio.timeout(10):
             while True:
                 try:
-                    await trouble.tasks.stats(QUEUE)
+                    await trouble.reads.stats(QUEUE)
                 except StoreUnavailable:
                     break
         with pytest.raises(StoreUnavailable):
@@ -210,14 +227,14 @@ async def test_killed_store_is_unavailable_and_works_again_on_the_same_connectio
 ) -> None:
     names = await trouble.enqueue(3)
     trouble.process.kill()
-    for call in (trouble.enqueue(), trouble.claim(), trouble.tasks.stats(QUEUE)):
+    for call in (trouble.enqueue(), trouble.claim(), trouble.reads.stats(QUEUE)):
         with pytest.raises(StoreUnavailable):
             await call
     assert (await check_store(trouble.connection)).keys() == {"reachable"}
     await asyncio.to_thread(trouble.process.start)
     assert [name for name, _ in await trouble.claim(3)] == names
     await asyncio.to_thread(trouble.process.restart)
-    assert (await trouble.tasks.stats(QUEUE)).in_progress == 3
+    assert (await trouble.reads.stats(QUEUE)).in_progress == 3
     assert (await describe_store(trouble.connection))["aof"] == "true"
 
 
@@ -257,11 +274,12 @@ async def test_silent_store_holds_no_call_up_and_its_late_replies_reach_nobody(
 ) -> None:
     connection = Connection(own_store.url, timeout=TIMEOUT, size=4)
     tasks = TaskStore(connection, retry=RetryPolicy(), lease_ms=30_000)
-    names, _ = await tasks.enqueue(QUEUE, [task(b"%d" % i) for i in range(20)])
+    names = (await tasks.enqueue(QUEUE, [task(b"%d" % i) for i in range(20)])).names
+    reads = Reads(connection)
 
     async def read(i: int) -> bytes | None:
         try:
-            stored = await tasks.get(QUEUE, names[i], result=False)
+            (stored,) = await reads.read(QUEUE, [names[i]], full=False, max_bytes=ENOUGH)
         except StoreUnavailable:
             return None
         return stored.spec if stored else b"unknown"

@@ -111,7 +111,7 @@ async def test_promoted_tasks_tell_a_server_each(
     ears = [listen(server) for server in ("a", "b", "c")]
     await wait(driver, "a", "b", "c")
     driver.clock.advance(50)
-    await driver.store.promote(driver.queue, 500)
+    await driver.promote()
     assert [len(ear.heard()) for ear in ears] == [1, 1, 0]
 
 

@@ -13,9 +13,17 @@ from codeq_grpc.core.retry import RetryPolicy
 from codeq_grpc.core.task import Ending
 from codeq_grpc.store.connection import Connection
 from codeq_grpc.store.keys import Queue
+from codeq_grpc.store.reads import Reads
 from codeq_grpc.store.rows import pack_claimant
 from codeq_grpc.store.tasks import Report, TaskStore
-from codeq_grpc.store.wakeups import Wakeups, ended_key, over_message, work_key
+from codeq_grpc.store.wakeups import (
+    Wakeups,
+    cancel_message,
+    changed_key,
+    ended_key,
+    over_message,
+    work_key,
+)
 from tests.support.driver import ENOUGH, task
 
 if TYPE_CHECKING:
@@ -43,6 +51,12 @@ class Listening:
         self, stream: str, leases: Sequence[tuple[int, bytes, int]], *, lost: bool
     ) -> None:
         self.told.put_nowait(("over", stream, list(leases), lost))
+
+    def cancel(self, stream: str, leases: Sequence[tuple[int, bytes, int]], reason: str) -> None:
+        self.told.put_nowait(("cancel", stream, list(leases), reason))
+
+    def changed(self, key: bytes, names: Sequence[bytes]) -> None:
+        self.told.put_nowait(("changed", key, list(names)))
 
     def missed(self) -> None:
         self.told.put_nowait(("missed",))
@@ -79,7 +93,7 @@ async def test_server_hears_of_work_and_of_ends(connection: Connection, tasks: T
     async with listening(Wakeups(connection, "srv", ignore)) as listener:
         empty = await tasks.claim(QUEUE, claimant, want=1, max_bytes=ENOUGH, wake="srv")
         assert empty.armed
-        (name,), _ = await tasks.enqueue(QUEUE, [task()])
+        (name,) = (await tasks.enqueue(QUEUE, [task()])).names
         assert await listener.next() == ("work", work_key(QUEUE))
         await tasks.await_end(QUEUE, name, "srv")
         claimed = await tasks.claim(QUEUE, claimant, want=1, max_bytes=ENOUGH)
@@ -98,6 +112,27 @@ async def test_server_hears_which_leases_of_a_stream_are_over(
     async with listening(wakeups) as listener:
         await wakeups.tell("srv", over_message("srv.12", leases, lost=lost))
         assert await listener.next() == ("over", "srv.12", leases, lost)
+
+
+@pytest.mark.parametrize("reason", ["", "Grund: \0 wörtlich"])
+@pytest.mark.parametrize("count", [0, 1, 300])
+async def test_server_hears_which_leases_of_a_stream_are_to_be_cancelled_and_why(
+    connection: Connection, count: int, reason: str
+) -> None:
+    leases = [((1 << 39) + i, i.to_bytes(7, "big"), (1 << 52) + i) for i in range(count)]
+    wakeups = Wakeups(connection, "srv", ignore)
+    async with listening(wakeups) as listener:
+        await wakeups.tell("srv", cancel_message("srv.12", leases, reason))
+        assert await listener.next() == ("cancel", "srv.12", leases, reason)
+
+
+async def test_server_hears_which_tasks_of_a_watched_queue_changed(
+    connection: Connection, tasks: TaskStore
+) -> None:
+    async with listening(Wakeups(connection, "srv", ignore)) as listener:
+        await Reads(connection).watch(QUEUE, "srv", 60_000)
+        names = (await tasks.enqueue(QUEUE, [task(), task()])).names
+        assert await listener.next() == ("changed", changed_key(QUEUE), names)
 
 
 async def test_server_hears_nothing_meant_for_another(connection: Connection) -> None:

@@ -10,15 +10,20 @@ from typing_extensions import override
 
 from codeq_grpc.core.errors import CodeQError
 from tests.support.clock import ClockedConnection, VirtualClock, with_prelude
+from tests.support.lua import commands_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from codeq_grpc.store.scripts import Script
 
-_READS: Final = (
-    *("TIME", "GET", "HGET", "HMGET", "HLEN", "HEXISTS", "LLEN", "LINDEX", "LRANGE"),
-    *("ZCARD", "ZRANGE", "ZRANGEBYSCORE"),
+_READS: Final = frozenset(
+    {
+        *("TIME", "GET", "HGET", "HMGET", "HGETALL", "HLEN", "HEXISTS", "HSCAN"),
+        *("LLEN", "LINDEX", "LRANGE", "LPOS"),
+        *("ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZRANGEBYLEX"),
+        *("ZREVRANGE", "ZREVRANGEBYLEX", "ZRANK", "ZREVRANK", "ZSCORE", "ZMSCORE"),
+    }
 )
 _PRELUDE: Final = b"""\
 local ABORT_AT, WRITES, STORE = tonumber(table.remove(ARGV)), 0, redis
@@ -31,16 +36,14 @@ function redis.call(name, ...)
   end
   return STORE.call(name, ...)
 end
-""" % b", ".join(b"%s = true" % name.encode() for name in _READS)
-
+""" % b", ".join(b"%s = true" % name.encode() for name in sorted(_READS))
 
 _ABORTED: Final = re.compile(r"aborted by a test before (\w+)")
-_COMMAND: Final = re.compile(r"redis\.call\('(\w+)'")
 
 
 def writes_of(script: Script) -> set[str]:
-    """The commands of a script that write or publish, those of its fragments included."""
-    return set(_COMMAND.findall(script.source.decode())) - set(_READS)
+    """The commands that a script can reach and that write or publish."""
+    return set(commands_of(script) - _READS)
 
 
 @functools.cache

@@ -7,17 +7,21 @@ from pathlib import Path
 from codeq_grpc.auth.permissions import PERMISSIONS
 from codeq_grpc.core import limits
 from codeq_grpc.core.principal import Scope
-from codeq_grpc.core.retry import RetryPolicy
+from codeq_grpc.settings import Settings
 from codeq_grpc.wire.errors import CODES
 from codeq_grpc.wire.specs import SpecChecker
 
-SPEC_BYTES = SpecChecker(payload_bytes=limits.PAYLOAD_BYTES, retry=RetryPolicy()).spec_bytes
+SPEC_BYTES = SpecChecker(payload_bytes=limits.PAYLOAD_BYTES).spec_bytes
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 
 
 def _rows() -> dict[str, str]:
     cells = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith("| ")]
     return {row[0]: row[1] for row in cells if len(row) == 2}
+
+
+def _span(least_ms: int, most_ms: int) -> str:
+    return f"{least_ms // 1000} to {most_ms // 1000} s"
 
 
 def test_every_limit_is_documented_with_its_value() -> None:
@@ -37,6 +41,18 @@ def test_every_limit_is_documented_with_its_value() -> None:
         "error type": f"{limits.ERROR_TYPE_CHARS} characters",
         "error message": f"{limits.ERROR_MESSAGE_CHARS} characters",
         "error detail": f"{limits.ERROR_DETAIL_CHARS} characters",
+        "checkpoint": f"{limits.CHECKPOINT_BYTES} bytes",
+        "message of progress": f"{limits.PROGRESS_MESSAGE_CHARS} characters",
+        "attempts kept of a task": f"{limits.HISTORY_ATTEMPTS}",
+        "message of a kept attempt": f"{limits.HISTORY_MESSAGE_CHARS} characters",
+        "idempotency_key, concurrency_key": f"{limits.IDEMPOTENCY_KEY_CHARS} characters, no NUL",
+        "idempotency_ttl": _span(limits.IDEMPOTENCY_TTL_MIN_MS, limits.IDEMPOTENCY_TTL_MAX_MS),
+        "depends_on": f"{limits.DEPENDENCIES} entries",
+        "labels": f"{limits.LABELS} entries",
+        "label key": f"{limits.LABEL_KEY_CHARS} characters, no NUL",
+        "label value": f"{limits.LABEL_VALUE_CHARS} characters, no NUL",
+        "non_retryable_error_types": f"{limits.ERROR_TYPES} entries",
+        "attempt_timeout": _span(limits.ATTEMPT_TIMEOUT_MIN_MS, limits.ATTEMPT_TIMEOUT_MAX_MS),
         "priority": f"0 to {limits.PRIORITY_MAX}, default {limits.PRIORITY_DEFAULT}",
         "max_attempts": f"1 to {limits.ATTEMPTS_MAX}, default 5",
         "back-off": f"0 to {limits.BACKOFF_MAX_MS // 1000} s",
@@ -54,6 +70,19 @@ def test_every_limit_is_documented_with_its_value() -> None:
         "idle_interval": f"{limits.IDLE_INTERVAL_MIN_MS // 1000} to "
         f"{limits.IDLE_INTERVAL_MAX_MS // 1000} s, "
         f"default {limits.IDLE_INTERVAL_DEFAULT_MS // 1000} s",
+        "page_size": f"{limits.PAGE_TASKS}, default {limits.PAGE_DEFAULT}",
+        "page_token": f"{limits.PAGE_TOKEN_CHARS} characters",
+        "tasks in a selector, limit of a selector": f"{limits.SELECTED_TASKS}",
+        "reason of a cancel": f"{limits.REASON_CHARS} characters",
+        "spread": _span(0, limits.SPREAD_MAX_MS),
+        "watches of one server": f"{Settings.model_fields['max_watches'].default} (setting)",
+        "pause_reason": f"{limits.PAUSE_REASON_CHARS} characters",
+        "max_claims_per_second": f"0 to {limits.CLAIM_RATE_MAX:.0f}",
+        "max_in_progress": f"0 to {limits.IN_PROGRESS_MAX}",
+        "max_in_progress_per_key": f"0 to {limits.IN_PROGRESS_PER_KEY_MAX}",
+        "max_backlog": f"0 to {limits.BACKLOG_MAX}",
+        "retention": f"{_span(limits.RETENTION_MIN_MS, limits.RETENTION_MAX_MS)}, "
+        "default 86400 s (setting)",
         "limit of AdminCleanup": f"{limits.CLEANUP_MAX}, default {limits.CLEANUP_DEFAULT}",
         "specs in one reply or stream message": f"{limits.BATCH_BYTES} bytes",
     }

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from codeq.v1 import codeq_service_pb2, queue_pb2, task_pb2
+from codeq.v1 import admin_service_pb2, codeq_service_pb2, queue_pb2, task_pb2
 from codeq_grpc.auth.permissions import PERMISSIONS, Access
 from codeq_grpc.core.principal import ROLES, TENANT_NAME, Scope
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import FileDescriptor
 
-OURS: Final = (codeq_service_pb2.DESCRIPTOR, queue_pb2.DESCRIPTOR, task_pb2.DESCRIPTOR)
+OURS: Final = (
+    *(admin_service_pb2.DESCRIPTOR, codeq_service_pb2.DESCRIPTOR),
+    *(queue_pb2.DESCRIPTOR, task_pb2.DESCRIPTOR),
+)
+PROTO: Final = Path(__file__).parents[2] / "proto"
 
 
 def methods(*files: FileDescriptor) -> set[str]:
@@ -26,6 +31,11 @@ def methods(*files: FileDescriptor) -> set[str]:
         for service in file.services_by_name.values()
         for method in service.methods
     }
+
+
+def test_every_file_of_ours_is_looked_at() -> None:
+    names = {str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto")}
+    assert {file.name for file in OURS} == names
 
 
 def test_every_rpc_has_an_entry_and_every_entry_an_rpc() -> None:
@@ -57,9 +67,10 @@ def test_roles_have_what_their_work_needs_and_no_more() -> None:
         for role, scopes in ROLES.items()
     }
     reports = {"Complete", "Fail", "Abandon", "Report"}
-    assert may["producer"] == {"Enqueue", "BatchEnqueue", "GetTask"}
-    assert may["worker"] == {"Claim", "StreamClaim", "Heartbeat", "GetTask"} | reports
-    assert may["viewer"] == {"GetTask", "AdminQueues"}
+    reads = {"GetTask", "ListTasks", "WatchTasks"}
+    assert may["producer"] == {"Enqueue", "BatchEnqueue", "CancelTasks"} | reads
+    assert may["worker"] == {"Claim", "StreamClaim", "Heartbeat"} | reports | reads
+    assert may["viewer"] == {"AdminQueues", "GetQueue", "ListWorkers"} | reads
     assert may["admin"] == {path.rpartition("/")[2] for path in methods(*OURS)}
 
 

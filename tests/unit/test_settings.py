@@ -42,6 +42,7 @@ VALUES: Final[dict[str, Any]] = {
     "retention_hours": 0.5,
     "max_payload_bytes": 99,
     "max_streams": 3,
+    "max_watches": 7,
     "max_stream_age_seconds": 4.5,
     "drain_seconds": 5.5,
     "reflection": True,

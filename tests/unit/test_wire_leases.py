@@ -10,9 +10,9 @@ from google.protobuf.duration_pb2 import Duration
 from codeq.v1 import codeq_service_pb2 as pb, task_pb2
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import InvalidField, PayloadTooLarge
-from codeq_grpc.core.records import Lease, Outcome, Record
-from codeq_grpc.core.task import Ending, TaskState
-from codeq_grpc.wire import leases, tasks
+from codeq_grpc.core.records import Attempt, Beat, Lease, Outcome, Record
+from codeq_grpc.core.task import TERMINAL, Ending, TaskState
+from codeq_grpc.wire import leases, problems, tasks
 
 REF: Final = task_pb2.LeaseRef(task_id="t", fence=7)
 
@@ -85,13 +85,71 @@ def test_an_outcome_without_an_end_or_with_a_large_result_is_refused() -> None:
     assert field_of(too_large.value) == "outcomes[3].complete.result.data"
 
 
+def test_a_failure_has_a_short_form_if_its_texts_are_long() -> None:
+    """For the history, which keeps no detail and cuts the message."""
+    cut = "m" * limits.HISTORY_MESSAGE_CHARS
+    for error, short in (
+        (task_pb2.TaskError(type="T", message=cut), None),
+        (
+            task_pb2.TaskError(type="T", message=cut + "m"),
+            task_pb2.TaskError(type="T", message=cut),
+        ),
+        (task_pb2.TaskError(type="T", detail="d"), task_pb2.TaskError(type="T")),
+    ):
+        outcome = leases.failed(pb.FailRequest(lease=REF, error=error))
+        assert outcome.short == (short.SerializeToString() if short else b"")
+        assert outcome.error_type == "T"
+
+
+def test_a_history_of_the_longest_errors_and_names_fits_the_room_kept_for_it() -> None:
+    smile = "\N{GRINNING FACE}"
+    error = task_pb2.TaskError(type=smile * limits.ERROR_TYPE_CHARS, message=smile * 4_096)
+    short = leases.failed(pb.FailRequest(lease=REF, error=error)).short
+    worker = smile * limits.WORKER_ID_CHARS
+    times = {"start_time": {"seconds": 1 << 33}, "end_time": {"seconds": 1 << 33}}
+    attempt = task_pb2.Attempt(number=20, fence=1 << 52, worker_id=worker, **times)
+    attempt.error.MergeFromString(short)
+    history = task_pb2.Task(attempts=[attempt] * limits.HISTORY_ATTEMPTS)
+    assert history.ByteSize() <= limits.HISTORY_BYTES
+
+
 def test_a_heartbeat_extends_as_claimed_unless_it_says_by_how_much() -> None:
-    assert leases.heartbeat(pb.LeaseHeartbeat(lease=REF), 0) == ("t", 7, 0)
+    assert leases.heartbeat(pb.LeaseHeartbeat(lease=REF), 0) == Beat("t", 7)
     asked = pb.LeaseHeartbeat(lease=REF, extend=Duration(seconds=1))
-    assert leases.heartbeat(asked, 0) == ("t", 7, 1_000)
+    assert leases.heartbeat(asked, 0) == Beat("t", 7, 1_000)
     with pytest.raises(InvalidField) as caught:
         leases.heartbeat(pb.LeaseHeartbeat(lease=REF, extend=Duration()), 4)
     assert field_of(caught.value) == "leases[4].extend"
+
+
+def test_a_heartbeat_tells_progress_and_checkpoint_apart() -> None:
+    checkpoint = task_pb2.Payload(data=b"x", content_type="a/b")
+    progress = task_pb2.Progress(fraction=0.5, message="m", checkpoint=checkpoint)
+    beat = leases.heartbeat(pb.LeaseHeartbeat(lease=REF, progress=progress), 0)
+    assert task_pb2.Progress.FromString(beat.progress) == task_pb2.Progress(
+        fraction=0.5, message="m"
+    )
+    assert task_pb2.Payload.FromString(beat.checkpoint) == checkpoint
+
+
+def test_progress_of_nothing_is_told_all_the_same() -> None:
+    """Empty bytes would mean that the heartbeat has none."""
+    beat = leases.heartbeat(pb.LeaseHeartbeat(lease=REF, progress=task_pb2.Progress()), 0)
+    assert beat.progress
+    assert task_pb2.Progress.FromString(beat.progress) == task_pb2.Progress()
+    assert beat.checkpoint == b""
+
+
+def test_an_order_to_cancel_carries_the_reason_and_a_lost_lease_its_kind() -> None:
+    error = problems.cancelled("no longer needed")
+    asked = leases.told("t", 7, b"CANCEL", error)
+    assert (asked.lease, asked.kind, asked.reason) == (
+        *(REF, pb.DIRECTIVE_KIND_CANCEL, "no longer needed"),
+    )
+    for word in (b"LOST", b"UNKNOWN"):
+        lost = leases.told("t", 7, word, b"")
+        assert (lost.lease, lost.kind) == (REF, pb.DIRECTIVE_KIND_LEASE_LOST)
+        assert lost.reason
 
 
 def test_a_claimed_task_carries_spec_and_times() -> None:
@@ -102,6 +160,10 @@ def test_a_claimed_task_carries_spec_and_times() -> None:
     assert task.lease_expire_time.ToMilliseconds() == 2_500
     assert task.lease_duration.ToMilliseconds() == 1_400
     assert task.create_time.ToMilliseconds() == 1_001
+    assert not task.HasField("checkpoint")
+    checkpoint = task_pb2.Payload(data=b"half")
+    lease = Lease("t", 7, 2, 5, 1, 1, 1, b"", checkpoint.SerializeToString())
+    assert next(iter(leases.claimed([lease]))).checkpoint == checkpoint
 
 
 SPEC: Final = task_pb2.TaskSpec(command="C", payload={"data": b"x"}, headers={"a": "b"})
@@ -117,9 +179,10 @@ def record(state: TaskState, **more: Any) -> Record:
         "time_ms": 3_000,
         "update_ms": 2_000,
         "create_ms": 1_000,
+        "cancel_requested": False,
         "spec": SPEC.SerializeToString(),
-        "error": b"",
-        "result": b"",
+        **dict.fromkeys(("error", "progress", "result", "checkpoint"), b""),
+        "attempts": [],
     }
     return Record(**{**given, **more})
 
@@ -130,7 +193,7 @@ def test_each_state_shows_the_time_that_it_has(state: TaskState) -> None:
     assert task.state == int(state)
     assert tasks.state_name(state) == f"TASK_STATE_{state.name}"
     assert task.HasField("lease_expire_time") == (state is TaskState.IN_PROGRESS)
-    assert task.HasField("end_time") == (state in {TaskState.COMPLETED, TaskState.FAILED})
+    assert task.HasField("end_time") == (state in TERMINAL)
     assert task.update_time.ToMilliseconds() == 2_000
 
 
@@ -139,16 +202,42 @@ def test_the_states_of_the_wire_are_those_of_the_store() -> None:
     assert dict(task_pb2.TaskState.items()) == {"TASK_STATE_UNSPECIFIED": 0, **names}
 
 
-def test_the_basic_view_hides_payload_and_result_but_not_the_error() -> None:
-    error = task_pb2.TaskError(type="T").SerializeToString()
-    result = task_pb2.Payload(data=b"r").SerializeToString()
-    stored = record(TaskState.FAILED, error=error, result=result)
+def test_the_basic_view_hides_what_may_be_large_but_not_error_and_progress() -> None:
+    """The store leaves the payload out by itself."""
+    payload = task_pb2.Payload(data=b"r").SerializeToString()
+    stored = record(
+        TaskState.FAILED,
+        error=task_pb2.TaskError(type="T").SerializeToString(),
+        progress=task_pb2.Progress(fraction=0.5).SerializeToString(),
+        result=payload,
+        checkpoint=payload,
+        attempts=[Attempt(1, 7, "w", 5, 6, task_pb2.TaskError(type="A").SerializeToString())],
+    )
     basic, full = tasks.task_message(stored, full=False), tasks.task_message(stored, full=True)
     assert full.spec == SPEC
-    assert (full.result.data, full.error.type, basic.error.type) == (b"r", "T", "T")
+    assert (full.result.data, full.progress.checkpoint.data) == (b"r", b"r")
+    assert [(one.number, one.error.type) for one in full.attempts] == [(1, "A")]
+    for task in (basic, full):
+        assert (task.error.type, task.progress.fraction) == ("T", 0.5)
+        assert dict(task.spec.headers) == {"a": "b"}
     assert not basic.HasField("result")
-    assert not basic.spec.HasField("payload")
-    assert dict(basic.spec.headers) == {"a": "b"}
+    assert not basic.progress.HasField("checkpoint")
+    assert not basic.attempts
+
+
+def test_an_attempt_that_runs_has_no_end_and_no_error() -> None:
+    running = record(TaskState.IN_PROGRESS, attempts=[Attempt(2, 7, "w", 5, 0, b"")])
+    (attempt,) = tasks.task_message(running, full=True).attempts
+    assert (attempt.number, attempt.fence, attempt.worker_id) == (2, 7, "w")
+    assert attempt.start_time.ToMilliseconds() == 5
+    assert not attempt.HasField("end_time")
+    assert not attempt.HasField("error")
+
+
+def test_a_cancel_is_asked_of_a_task_only_while_a_worker_holds_it() -> None:
+    for state in TaskState:
+        task = tasks.task_message(record(state, cancel_requested=True), full=False)
+        assert task.cancel_requested == (state is TaskState.IN_PROGRESS)
 
 
 def test_a_view_is_one_of_those_known() -> None:
@@ -161,10 +250,11 @@ def test_a_view_is_one_of_those_known() -> None:
 
 def test_a_queue_without_pending_tasks_has_no_age() -> None:
     numbers = {"now_ms": 5_000, "oldest_ms": 0, "pending": 0, "enqueued_total": 1 << 40}
-    stats = tasks.queue_message("C", numbers)
-    assert (stats.command, stats.enqueued_total) == ("C", 1 << 40)
+    stats = tasks.stats_message("C", numbers, 3)
+    assert (stats.command, stats.enqueued_total, stats.idle_credit) == ("C", 1 << 40, 3)
     assert not stats.HasField("oldest_pending_age")
     assert stats.read_time.ToMilliseconds() == 5_000
-    assert tasks.queue_message("C", {**numbers, "oldest_ms": 4_000}).oldest_pending_age.seconds == 1
-    ahead = tasks.queue_message("C", {**numbers, "oldest_ms": 9_000})
+    old = tasks.stats_message("C", {**numbers, "oldest_ms": 4_000}, 0)
+    assert old.oldest_pending_age.seconds == 1
+    ahead = tasks.stats_message("C", {**numbers, "oldest_ms": 9_000}, 0)
     assert ahead.oldest_pending_age.ToMilliseconds() == 0

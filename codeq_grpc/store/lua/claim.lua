@@ -1,78 +1,79 @@
 #!lua flags=allow-oom
--- Leases pending tasks, highest priority first, after promoting what is due. Finding none, it
--- notes that the server waits. Allowed when memory is short: claims come before what frees it.
--- KEYS: s w m b z l r0 r1 r2 r3 r4 r5 r6 r7 r8 r9
+-- Leases pending tasks, highest priority first, after promoting what is due and within the limits
+-- of the queue. Finding none, it notes that the server waits. Allowed when memory is short: claims
+-- come before what frees it.
+-- KEYS: s w m b o z l y t d c a e g k kw p x r
 -- ARGV: want (1 to 500), bytes of specs at most (one task always fits), lease_ms asked for or 0,
 --   default lease_ms, server to wake or '', `>B` length of the owner stream, it and the worker,
 --   time in ms after which nobody waits for the reply any more, or 0
--- Reply: TASKS, now, then id, meta row and spec of each; EMPTY, now, next due time or 0; LATE, now
--- @include clock
+-- Reply: TASKS, now, how many, then id, row and spec of each, then id and checkpoint of those that
+--   have one; EMPTY, now, when to look again or 0, 1 if the server is noted; LATE, now
+-- @include queue
 -- @include rows
--- @include push
--- @include promote
+-- @include claims
 -- @include wake
-local s, w, m, b, z, l = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+-- @include tell
+-- @include write
+-- @include keys
+-- @include changes
+-- @include flush
+-- @include promote
+-- @include pick
 local want, max_bytes = tonumber(ARGV[1]), tonumber(ARGV[2])
 local asked, default = tonumber(ARGV[3]), tonumber(ARGV[4])
-local server, claimant = ARGV[5], ARGV[6]
-local SCAN = 2000
-local first, now = read_clock(s)
-local function list(priority) return KEYS[7 + priority] end
-local not_after = tonumber(ARGV[7])
-if not_after > 0 and now > not_after then return { 'LATE', now } end
+local server, claimant, not_after = ARGV[5], ARGV[6], tonumber(ARGV[7])
+if not_after > 0 and Q.now > not_after then return { 'LATE', Q.now } end
+if Q.lease > 0 then default = Q.lease end
+
+local function empty(look_at, held_up)
+  local note = server ~= '' and look_at == nil
+  if note then redis.call('ZADD', w, Q.now, server) end
+  look_at = look_at or tonumber(redis.call('ZRANGE', z, 0, 0, 'WITHSCORES')[2] or 0)
+  -- What is due and may not be claimed is no reason to look again at once.
+  if held_up and look_at <= Q.now then look_at = 0 end
+  return { 'EMPTY', Q.now, look_at, note and 1 or 0 }
+end
+
+-- The bucket of max_claims_per_second holds one second's worth, one claim at least.
+local tokens = math.huge
+if Q.rate > 0 then
+  local bucket = redis.call('HMGET', s, 'tokens', 'filled')
+  local since = Q.now - (tonumber(bucket[2]) or 0)
+  tokens = math.min(math.max(Q.rate, 1), (tonumber(bucket[1]) or 0) + since * Q.rate / 1000)
+end
+if Q.most > 0 then want = math.min(want, Q.most - redis.call('ZCARD', l)) end
+if Q.paused or want < 1 then return empty(nil, true) end
+if tokens < 1 then return empty(Q.now + math.ceil((1 - tokens) * 1000 / Q.rate)) end
+want = math.min(want, math.floor(tokens))
+
 -- More than wanted: which of them go first is a matter of priority, not of who was due first.
-local promoted = promote(z, m, list, now, 500)
-
-local ids, rows, seen, trims, bytes, scanned, full = {}, {}, {}, {}, 0, 0, false
-local function take_from(priority)
-  local at, more = 0, true
-  while more and not full and #ids < want do
-    local ask = want - #ids
-    local chunk = redis.call('LRANGE', list(priority), at, at + ask - 1)
-    more = #chunk == ask
-    local metas = read_rows(m, chunk)
-    for i, id in ipairs(chunk) do
-      local row = metas[i]
-      if row and row[STATE] == PENDING and row[PRIORITY] == priority and not seen[id] then
-        if #ids > 0 and bytes + row[SIZE] > max_bytes then
-          full = true
-          break
-        end
-        bytes = bytes + row[SIZE]
-        ids[#ids + 1], rows[#ids + 1], seen[id] = id, row, true
-      end
-      at = at + 1
-      scanned = scanned + 1
-    end
-    if scanned >= SCAN then full = true end
-  end
-  if at > 0 then trims[priority] = at end
+local promoted = promote(500)
+if promoted > 0 then
+  for priority, ids in pairs(tails) do write('RPUSH', r[priority], ids) end
+  tails = {}
 end
-for priority = 9, 0, -1 do take_from(priority) end
-
-if #ids == 0 then
-  for priority, at in pairs(trims) do redis.call('LTRIM', list(priority), at, -1) end
-  if full then return { 'TASKS', now } end
-  if server ~= '' then redis.call('ZADD', w, now, server) end
-  return { 'EMPTY', now, tonumber(redis.call('ZRANGE', z, 0, 0, 'WITHSCORES')[2] or 0) }
-end
-
-local specs = redis.call('HMGET', b, unpack(ids))
-local expiries, metas, reply = {}, {}, { 'TASKS', now }
+local ids, rows, trims, full = pick(want, max_bytes)
+local specs = #ids > 0 and redis.call('HMGET', b, unpack(ids)) or {}
+local reply, checkpoints = { 'TASKS', Q.now, #ids }, {}
 for i, id in ipairs(ids) do
   local row = rows[i]
   local lease = asked > 0 and asked or row[LEASE] > 0 and row[LEASE] or default
-  row.claim = struct.pack('>I4I8', lease, row[TIME]) .. claimant
-  row[STATE], row[ATTEMPT], row[ENDING] = IN_PROGRESS, row[ATTEMPT] + 1, 0
-  row[FENCE], row[TIME], row[CHANGED] = first + i - 1, now + lease, now
-  local raw = pack_row(row)
-  expiries[2 * i - 1], expiries[2 * i] = row[TIME], id
-  metas[2 * i - 1], metas[2 * i] = id, raw
-  reply[3 * i], reply[3 * i + 1], reply[3 * i + 2] = id, raw, specs[i]
+  row.claim = struct.pack('>I4I8I8', lease, row[TIME], Q.now) .. claimant
+  row[ATTEMPT], row[ENDING], row[FENCE] = row[ATTEMPT] + 1, 0, Q.first + i - 1
+  move(id, row, IN_PROGRESS, capped(row, Q.now, Q.now + lease))
+  if has(row, HAS_CHECKPOINT) then checkpoints[#checkpoints + 1] = id end
+  reply[3 * i + 1], reply[3 * i + 2], reply[3 * i + 3] = id, pack_row(row), specs[i]
 end
-redis.call('HSET', s, 'clk', first + #ids - 1)
-redis.call('ZADD', l, unpack(expiries))
-redis.call('HSET', m, unpack(metas))
-for priority, at in pairs(trims) do redis.call('LTRIM', list(priority), at, -1) end
-wake(w, promoted - #ids)
+for _, id in ipairs(checkpoints) do
+  reply[#reply + 1] = id
+  reply[#reply + 1] = redis.call('HGET', o, id .. 'k')
+end
+if #ids > 0 then
+  redis.call('HSET', s, 'clk', Q.first + #ids - 1)
+  if Q.rate > 0 then redis.call('HSET', s, 'tokens', tokens - #ids, 'filled', Q.now) end
+end
+ready = promoted - #ids
+if #order > 0 or next(gone) or next(added) then flush() end
+for priority, at in pairs(trims) do redis.call('LTRIM', r[priority], at, -1) end
+if #ids == 0 and not full then return empty() end
 return reply

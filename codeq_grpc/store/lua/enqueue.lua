@@ -1,51 +1,115 @@
 #!lua
--- Adds a batch of tasks.
--- KEYS: s w m b z r0 r1 r2 r3 r4 r5 r6 r7 r8 r9
--- ARGV: time in ms after which nobody waits for the reply any more, or 0; then head and spec
---   bytes of each task. A head is `>BBI4i8` (priority, max_attempts, lease_ms,
---   when) and the retry policy if the task has its own; when is 0 for now, a time in ms, or
---   minus a delay in ms.
--- Reply: OK, number of the first task (the others follow it), now; or LATE, now
--- @include clock
+-- Adds a batch of tasks, each under its own number or, where its idempotency key has a task, not.
+-- KEYS: s w m b o z l y t d c a e g u ux v k kw p x r
+-- ARGV: time in ms after which nobody waits for the reply any more, or 0; 1 for all or none; the
+--   server's max_attempts; then head, spec bytes and more of each task. A head is `>I2BBI4I4i8`
+--   (flags, priority or 255, max_attempts or 0, lease_ms or 0, size of the spec without payload,
+--   when: 0 for now, a time in ms, or minus a delay) and the fixed part of the row. More is, as
+--   flags say, 16 bytes of digest and `>I8B` (ttl_ms or 0, conflict policy); `>I2` length of
+--   the labels, each as `>I2` length and text; then the ids that the task depends on.
+-- Reply: OK, number of the first task (the others follow it), now, outbox entries, then index
+--   from 0, word, name and state of each task that was not simply added: EXISTING, REPLACED, or
+--   refused as EXISTS, MISMATCH, FULL or OVERDUE; REFUSED, 0, now, 0 and these, if it is all or
+--   none; LATE, now
+-- @include queue
 -- @include rows
--- @include push
 -- @include wake
-local s, w, m, b, z = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local first, now = read_clock(s)
-local not_after = tonumber(ARGV[1])
-if not_after > 0 and now > not_after then return { 'LATE', now } end
-local count = (#ARGV - 1) / 2
-local groups, pending, due, bodies, metas, earliest = {}, 0, {}, {}, {}, math.huge
-for i = 1, count do
-  local head, body = ARGV[2 * i], ARGV[2 * i + 1]
-  local priority, max, lease, when, at = struct.unpack('>BBI4i8', head)
-  local id = struct.pack('>I7', first + i - 1)
-  local time = when > 0 and when or now - when
-  local row = { PENDING, 0, priority, 0, max, 0, #body, lease, 0, now, now }
-  row.policy, row.claim = head:sub(at), ''
-  if time > now then
-    row[STATE], row[TIME] = SCHEDULED, time
-    due[#due + 1] = time
-    due[#due + 1] = id
-    earliest = math.min(earliest, time)
-  else
-    push(groups, priority, id)
-    pending = pending + 1
+-- @include tell
+-- @include write
+-- @include keys
+-- @include changes
+-- @include flush
+-- @include labels
+-- @include totals
+-- @include idempotency
+local not_after, atomic, attempts = tonumber(ARGV[1]), ARGV[2] == '1', tonumber(ARGV[3])
+if not_after > 0 and Q.now > not_after then return { 'LATE', Q.now } end
+local REFUSALS = { EXISTS = true, MISMATCH = true, FULL = true, OVERDUE = true }
+local room = math.huge
+if Q.backlog > 0 then room = Q.backlog - unended() end
+if Q.attempts > 0 then attempts = Q.attempts end
+
+local function read_task(at)
+  local head = ARGV[at]
+  local flags, priority, max, lease, rest, when, from = struct.unpack('>I2BBI4I4i8', head)
+  if priority == 255 then priority = Q.priority < 255 and Q.priority or 5 end
+  local time = when > 0 and when or Q.now - when
+  local row = {
+    0, flags, priority, 0, max > 0 and max or attempts, 0, #ARGV[at + 1], rest, lease, 0,
+    math.max(time, Q.now), Q.now,
+  }
+  row.fixed, row.claim = head:sub(from), ''
+  local new, more, place = { row = row, body = ARGV[at + 1] }, ARGV[at + 2], 1
+  if has(row, HAS_IDEMPOTENCY) then
+    new.digest = more:sub(1, 16)
+    local ttl
+    ttl, new.policy, place = struct.unpack('>I8B', more, 17)
+    new.window = ttl > 0 and Q.now + ttl or 0
   end
-  bodies[2 * i - 1], bodies[2 * i] = id, body
-  metas[2 * i - 1], metas[2 * i] = id, pack_row(row)
+  if has(row, HAS_LABELS) then
+    local length = struct.unpack('>I2', more, place)
+    new.packed = more:sub(place + 2, place + 1 + length)
+    new.labels, place = labels_of(new.packed), place + 2 + length
+  end
+  new.parents = place <= #more and more:sub(place)
+  row[STATE] = new.parents and BLOCKED or row[TIME] > Q.now and SCHEDULED or PENDING
+  return new
 end
--- Whoever waits knows the next due time; an earlier one must be told.
-local told = pending
-if pending == 0 then
-  local next_due = redis.call('ZRANGE', z, 0, 0, 'WITHSCORES')[2]
-  if not next_due or earliest < tonumber(next_due) then told = 1 end
+
+local function judge(new, id)
+  local expiry = fixed(new.row).expiry
+  if expiry and expiry <= new.row[TIME] then return 'OVERDUE', id, 0 end
+  local word, name, state
+  if new.digest then word, name, state = settle(new) end
+  if not word and room < 1 then return 'FULL', id, 0 end
+  if not word then room = room - 1 end
+  return word, name or id, state or 0
 end
-redis.call('HSET', s, 'clk', first + count - 1)
-for priority, group in pairs(groups) do redis.call('RPUSH', KEYS[6 + priority], unpack(group)) end
-if #due > 0 then redis.call('ZADD', z, unpack(due)) end
-redis.call('HSET', b, unpack(bodies))
-redis.call('HSET', m, unpack(metas))
-redis.call('HINCRBY', s, 'enqueued', count)
-wake(w, told)
-return { 'OK', first, now }
+
+local tasks, specials, refused = {}, {}, false
+for at = 4, #ARGV, 3 do tasks[#tasks + 1] = read_task(at) end
+look_up(tasks)
+for i, new in ipairs(tasks) do
+  local id = struct.pack('>I7', Q.first + i - 1)
+  local word, name, state = judge(new, id)
+  new.id, new.word = name, word
+  if new.digest and (not word or word == 'REPLACED') then
+    known[fixed(new.row).idempotency] = new
+  end
+  if word then
+    local n = #specials
+    specials[n + 1], specials[n + 2], specials[n + 3], specials[n + 4] = i - 1, word, name, state
+    refused = refused or REFUSALS[word]
+  end
+end
+if refused and atomic then return { 'REFUSED', 0, Q.now, 0, unpack(specials) } end
+
+local function add(new)
+  local id, row = new.id, new.row
+  local parts = fixed(row)
+  if new.digest then remember(new) end
+  if parts.expiry then put(added, e, parts.expiry, id) end
+  if new.labels then
+    put(fields, o, id .. 'l', new.packed)
+    for _, label in ipairs(new.labels) do put(added, v, 0, label .. id) end
+  end
+  if new.parents then
+    put(fields, p, id, new.parents)
+    put(added, x, Q.now, 'B' .. id)
+    owed = owed + 1
+  end
+  put(fields, b, id, new.body)
+  if new.old then replace(new) else move(id, row, row[STATE], row[TIME]) end
+end
+
+local number = 0
+for _, new in ipairs(tasks) do
+  if not new.word or new.word == 'REPLACED' then
+    if not new.superseded then add(new) end
+    if not new.word then number = number + 1 end
+  end
+end
+redis.call('HSET', s, 'clk', Q.first + #tasks - 1)
+if number > 0 then count('enqueued', number) end
+flush()
+return { 'OK', Q.first, Q.now, owed, unpack(specials) }

@@ -4,5 +4,5 @@
 -- ARGV: server that no longer waits
 -- Reply: OK
 -- @include wake
-if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then wake(KEYS[1], 1) end
+if redis.call('ZREM', w, ARGV[1]) == 0 then wake(1) end
 return { 'OK' }

@@ -1,16 +1,25 @@
 #!lua flags=allow-oom
--- Makes scheduled tasks that are due claimable.
--- KEYS: s w m z r0 r1 r2 r3 r4 r5 r6 r7 r8 r9
+-- Makes scheduled tasks that are due claimable, and takes a sample of the totals.
+-- KEYS: s w m z l y t d c a e g k kw p x r
 -- ARGV: limit
--- Reply: OK, now, next due time or 0, how many
--- @include clock
+-- Reply: OK, now, next due time or 0, how many, next due time of the outbox or 0, 1 if there is
+--   something to sweep
+-- @include queue
 -- @include rows
--- @include push
--- @include promote
 -- @include wake
-local s, w, m, z = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local _, now = read_clock(s)
-local function list(priority) return KEYS[5 + priority] end
-local count = promote(z, m, list, now, tonumber(ARGV[1]))
-wake(w, count)
-return { 'OK', now, tonumber(redis.call('ZRANGE', z, 0, 0, 'WITHSCORES')[2] or 0), count }
+-- @include tell
+-- @include write
+-- @include keys
+-- @include changes
+-- @include flush
+-- @include promote
+-- @include samples
+local count_promoted = promote(tonumber(ARGV[1]))
+if #order > 0 or next(gone) or next(added) then flush() end
+sample()
+local function next_of(index)
+  return tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2] or 0)
+end
+local todo = redis.call('HMGET', s, 'sweep', 'unpark')
+local sweep = (todo[1] or todo[2]) and 1 or 0
+return { 'OK', Q.now, next_of(z), count_promoted, next_of(x), sweep }

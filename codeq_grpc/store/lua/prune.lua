@@ -1,40 +1,84 @@
 #!lua flags=allow-oom
--- Deletes tasks that ended before a time.
--- KEYS: s m b o t d g
--- ARGV: before in ms or 0, least age in ms, limit, which: 't' completed, 'd' failed, 'td' both
+-- Deletes tasks that ended before a time, and idempotency keys whose window is over.
+-- KEYS: s m b o y t d c a g u ux v p x
+-- ARGV: before in ms or 0, least age in ms or -1 for the queue's retention, the server's
+--   retention, limit, states: the letters of their indexes (t d c a)
 -- Reply: OK, now, the time used, how many went, 1 when the limit cut it short
--- @include clock
+-- @include queue
 -- @include rows
-local s, m, b, o, t, d, g = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local _, now = read_clock(s)
-local before, limit = now - tonumber(ARGV[2]), tonumber(ARGV[3])
+-- @include write
+-- @include labels
+local age, limit = tonumber(ARGV[2]), tonumber(ARGV[4])
+if age < 0 then age = Q.retention > 0 and Q.retention or tonumber(ARGV[3]) end
+local before, deleted, looked = Q.now - age, 0, 0
 if tonumber(ARGV[1]) > 0 then before = math.min(before, tonumber(ARGV[1])) end
 
-local function prune(index, state, most)
-  local ids = redis.call('ZRANGEBYSCORE', index, '-inf', '(' .. before, 'LIMIT', 0, most)
-  if #ids == 0 then return 0, 0 end
-  local ended, texts = {}, {}
-  for i, row in ipairs(read_rows(m, ids)) do
-    if row and row[STATE] == state then
-      ended[#ended + 1] = ids[i]
-      texts[#texts + 1] = ids[i] .. 'r'
-      texts[#texts + 1] = ids[i] .. 'e'
+-- A key whose window is still open outlives its task, and remembers how that ended.
+local function forget_keys(keys, owners, state)
+  local over, kept = {}, {}
+  for i, entry in ipairs(#keys > 0 and redis.call('HMGET', u, unpack(keys)) or {}) do
+    if entry and (not owners or entry:sub(1, 7) == owners[i]) then
+      local window = struct.unpack('>I8', entry, 24)
+      if window <= Q.now and (owners or window > 0) then
+        over[#over + 1] = keys[i]
+      elseif owners then
+        kept[#kept + 1], kept[#kept + 2] = keys[i], entry:sub(1, 31) .. string.char(state)
+      end
     end
   end
-  if #ended > 0 then
-    redis.call('HDEL', o, unpack(texts))
-    redis.call('HDEL', g, unpack(ended))
-    redis.call('HDEL', b, unpack(ended))
-    redis.call('HDEL', m, unpack(ended))
-  end
-  redis.call('ZREM', index, unpack(ids))
-  return #ended, #ids
+  write('HSET', u, kept)
+  write('HDEL', u, over)
 end
 
-local deleted, looked = 0, 0
-if ARGV[4]:find('t', 1, true) then deleted, looked = prune(t, COMPLETED, limit) end
-if ARGV[4]:find('d', 1, true) and looked < limit then
-  local more, seen = prune(d, FAILED, limit - looked)
-  deleted, looked = deleted + more, looked + seen
+local function forget_labels(ids)
+  local names, entries = {}, {}
+  for i, id in ipairs(ids) do names[i] = id .. 'l' end
+  for i, packed in ipairs(#names > 0 and redis.call('HMGET', o, unpack(names)) or {}) do
+    for _, label in ipairs(labels_of(packed)) do entries[#entries + 1] = label .. ids[i] end
+  end
+  write('ZREM', v, entries)
 end
-return { 'OK', now, before, deleted, looked == limit and 1 or 0 }
+
+local function prune(index, state)
+  local most = limit - looked
+  if most < 1 then return end
+  local ids = redis.call('ZRANGEBYSCORE', index, '-inf', '(' .. before, 'LIMIT', 0, most)
+  local ended, texts, keys, owners, owing, leaving = {}, {}, {}, {}, {}, {}
+  for i, row in ipairs(read_rows(ids)) do
+    local id, is_ended = ids[i], row and row[STATE] == state
+    local is_owing = is_ended and has(row, FOLLOWED) and redis.call('ZSCORE', x, 'E' .. id)
+    if is_owing then
+      owing[#owing + 1], owing[#owing + 2] = Q.now, id
+    else
+      leaving[#leaving + 1] = id
+    end
+    if is_ended and not is_owing then
+      ended[#ended + 1] = id
+      for field in ('repkacl'):gmatch('.') do texts[#texts + 1] = id .. field end
+      if has(row, HAS_IDEMPOTENCY) then
+        keys[#keys + 1], owners[#owners + 1] = fixed(row).idempotency, id
+      end
+    end
+  end
+  forget_keys(keys, owners, state)
+  forget_labels(ended)
+  write('HDEL', o, texts)
+  write('HDEL', g, ended)
+  write('HDEL', b, ended)
+  write('ZREM', y, ended) -- where an aborted script may have left them
+  write('HDEL', p, ended)
+  write('HDEL', m, ended)
+  write('ZREM', index, leaving)
+  write('ZADD', index, owing) -- others have yet to be told of their end
+  deleted, looked = deleted + #ended, looked + #ids
+end
+
+local indexes = {
+  t = { t, COMPLETED }, d = { d, FAILED }, c = { c, CANCELLED }, a = { a, EXPIRED },
+}
+for letter in ARGV[5]:gmatch('.') do prune(unpack(indexes[letter])) end
+local over = redis.call('ZRANGEBYSCORE', ux, '-inf', Q.now, 'LIMIT', 0, limit)
+forget_keys(over)
+write('ZREM', ux, over)
+local more = looked >= limit or #over >= limit
+return { 'OK', Q.now, before, deleted, more and 1 or 0 }

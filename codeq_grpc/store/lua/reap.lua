@@ -1,64 +1,86 @@
 #!lua flags=allow-oom
--- Ends attempts whose lease expired: pending again, at the head, or failed when attempts are used
--- up. Mends what an aborted script left in the index of leases.
--- KEYS: s w m o l d g r0 r1 r2 r3 r4 r5 r6 r7 r8 r9
--- ARGV: limit, bytes of the error to keep
--- Reply: OK, now, next expiry or 0, then id, fence and owner of each lease that expired
--- @include clock
+-- Ends attempts whose lease ran out: pending again, at the head, or failed when attempts are used
+-- up; and tasks whose expire_time has passed. Mends what aborted scripts left in both indexes.
+-- KEYS: s w m o z l y t d c a e g k kw p x r
+-- ARGV: limit, then the errors to keep: lease expired, attempt timed out, task expired
+-- Reply: OK, now, next of either or 0, outbox entries, 1 when the limit cut it short, then id,
+--   fence and owner of each lease that ran out
+-- @include queue
 -- @include rows
 -- @include claims
--- @include push
 -- @include wake
--- @include tell_ended
-local s, w, m, o, l, d, g = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+-- @include tell
+-- @include write
+-- @include keys
+-- @include changes
+-- @include flush
+-- @include history
+-- @include cancelled
 local EXPIRE = 4
-local _, now = read_clock(s)
-local ids = redis.call('ZRANGEBYSCORE', l, '-inf', now, 'LIMIT', 0, tonumber(ARGV[1]))
-local groups, dead, texts, metas, finals, late, gone = {}, {}, {}, {}, {}, {}, {}
-local ready, expired, reply = 0, 0, { 'OK', now, 0 }
-for i, row in ipairs(read_rows(m, ids)) do
-  local id = ids[i]
-  if row and row[STATE] == IN_PROGRESS and row[TIME] > now then
-    late[#late + 1] = row[TIME]
-    late[#late + 1] = id
+local limit, reply, ended = tonumber(ARGV[1]), { 'OK', Q.now, 0, 0, 0 }, {}
+
+local function expire(id, row)
+  put(fields, o, id .. 'e', ARGV[4])
+  count('expired_tasks', 1)
+  move(id, row, EXPIRED, Q.now)
+end
+
+local function end_attempt(id, row)
+  local _, since, start, holder = claim_of(row)
+  local parts, problem = fixed(row), ARGV[2]
+  if parts.timeout and start + parts.timeout <= Q.now then problem = ARGV[3] end
+  ended[#ended + 1], ended[#ended + 2], ended[#ended + 3] = id, row, record(row, EXPIRE, problem)
+  local n = #reply
+  reply[n + 1], reply[n + 2], reply[n + 3] = id, row[FENCE], holder
+  count('expired', 1)
+  row[ENDING] = EXPIRE
+  if has(row, CANCELLING) then return cancelled(id, row) end
+  if parts.expiry and parts.expiry <= Q.now then return expire(id, row) end
+  put(fields, o, id .. 'e', problem)
+  if row[ATTEMPT] >= row[MAX] then return move(id, row, FAILED, Q.now) end
+  move(id, row, PENDING, since, true)
+end
+
+local function is_leased(row)
+  return row[STATE] == IN_PROGRESS
+end
+
+local over = redis.call('ZRANGEBYSCORE', l, '-inf', Q.now, 'LIMIT', 0, limit)
+for i, row in ipairs(read_rows(over)) do
+  local id = over[i]
+  if not row or not is_leased(row) then
+    put(gone, l, id)
+  elseif row[TIME] > Q.now then
+    put(added, l, row[TIME], id)
   else
-    gone[#gone + 1] = id
+    end_attempt(id, row)
   end
-  if row and row[STATE] == IN_PROGRESS and row[TIME] <= now then
-    if row[ATTEMPT] >= row[MAX] then
-      row[STATE], row[TIME] = FAILED, now
-      dead[#dead + 1] = now
-      dead[#dead + 1] = id
-      finals[#finals + 1] = id
+end
+
+local late = redis.call('ZRANGEBYSCORE', e, '-inf', Q.now, 'LIMIT', 0, limit - #over)
+for i, row in ipairs(read_rows(late)) do
+  local id = late[i]
+  local expiry = row and fixed(row).expiry
+  if not changed[id] then
+    if not expiry or row[STATE] >= COMPLETED then
+      if row and row.purged then move(id, row, CANCELLED, row[TIME]) end
+      put(gone, e, id)
+    elseif expiry > Q.now then
+      put(added, e, expiry, id)
+    elseif not is_leased(row) then
+      expire(id, row)
     else
-      row[STATE], row[TIME] = PENDING, claimable_since(row)
-      push(groups, row[PRIORITY], id)
-      ready = ready + 1
+      end_attempt(id, row)
     end
-    row[ENDING], row[CHANGED] = EXPIRE, now
-    texts[#texts + 1] = id .. 'e'
-    texts[#texts + 1] = ARGV[2]
-    metas[#metas + 1] = id
-    metas[#metas + 1] = pack_row(row)
-    expired = expired + 1
-    local n = #reply
-    reply[n + 1], reply[n + 2], reply[n + 3] = id, row[FENCE], owner(row)
   end
 end
-if #dead > 0 then redis.call('ZADD', d, unpack(dead)) end
-for priority, group in pairs(groups) do
-  local backwards = {}
-  for i, id in ipairs(group) do backwards[#group + 1 - i] = id end
-  redis.call('LPUSH', KEYS[8 + priority], unpack(backwards))
+
+keep_history(ended)
+if #order > 0 or next(gone) or next(added) then flush() end
+local function next_of(index)
+  return tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2] or math.huge)
 end
-if expired > 0 then
-  redis.call('HSET', o, unpack(texts))
-  redis.call('HSET', m, unpack(metas))
-end
-if #gone > 0 then redis.call('ZREM', l, unpack(gone)) end
-if #late > 0 then redis.call('ZADD', l, unpack(late)) end
-if expired > 0 then redis.call('HINCRBY', s, 'expired', expired) end
-tell_ended(g, finals)
-wake(w, ready)
-reply[3] = tonumber(redis.call('ZRANGE', l, 0, 0, 'WITHSCORES')[2] or 0)
+local soonest = math.min(next_of(l), next_of(e))
+reply[3], reply[4] = soonest < math.huge and soonest or 0, owed
+reply[5] = #over + #late >= limit and 1 or 0
 return reply

@@ -5,7 +5,6 @@
 -- ARGV: tenant/command, number it had if the store lost it, or 0
 -- Reply: OK, number
 local EPOCH = 1704067200000
-local last, numbers, names = KEYS[1], KEYS[2], KEYS[3]
 local known = redis.call('HGET', names, ARGV[1])
 local time = redis.call('TIME')
 local ms = time[1] * 1000 + math.floor(time[2] / 1000) - EPOCH

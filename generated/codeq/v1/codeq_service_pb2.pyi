@@ -22,11 +22,13 @@ class DisconnectPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 class DirectiveKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DIRECTIVE_KIND_UNSPECIFIED: _ClassVar[DirectiveKind]
+    DIRECTIVE_KIND_CANCEL: _ClassVar[DirectiveKind]
     DIRECTIVE_KIND_LEASE_LOST: _ClassVar[DirectiveKind]
 DISCONNECT_POLICY_UNSPECIFIED: DisconnectPolicy
 DISCONNECT_POLICY_KEEP: DisconnectPolicy
 DISCONNECT_POLICY_RELEASE: DisconnectPolicy
 DIRECTIVE_KIND_UNSPECIFIED: DirectiveKind
+DIRECTIVE_KIND_CANCEL: DirectiveKind
 DIRECTIVE_KIND_LEASE_LOST: DirectiveKind
 
 class EnqueueRequest(_message.Message):
@@ -36,12 +38,14 @@ class EnqueueRequest(_message.Message):
     def __init__(self, task: _Optional[_Union[_task_pb2.TaskSpec, _Mapping]] = ...) -> None: ...
 
 class EnqueueResponse(_message.Message):
-    __slots__ = ("task_id", "state")
+    __slots__ = ("task_id", "state", "created")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     state: _task_pb2.TaskState
-    def __init__(self, task_id: _Optional[str] = ..., state: _Optional[_Union[_task_pb2.TaskState, str]] = ...) -> None: ...
+    created: bool
+    def __init__(self, task_id: _Optional[str] = ..., state: _Optional[_Union[_task_pb2.TaskState, str]] = ..., created: _Optional[bool] = ...) -> None: ...
 
 class BatchEnqueueRequest(_message.Message):
     __slots__ = ("tasks", "atomic")
@@ -156,12 +160,14 @@ class HeartbeatRequest(_message.Message):
     def __init__(self, leases: _Optional[_Iterable[_Union[LeaseHeartbeat, _Mapping]]] = ...) -> None: ...
 
 class LeaseHeartbeat(_message.Message):
-    __slots__ = ("lease", "extend")
+    __slots__ = ("lease", "extend", "progress")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     EXTEND_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     lease: _task_pb2.LeaseRef
     extend: _duration_pb2.Duration
-    def __init__(self, lease: _Optional[_Union[_task_pb2.LeaseRef, _Mapping]] = ..., extend: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    progress: _task_pb2.Progress
+    def __init__(self, lease: _Optional[_Union[_task_pb2.LeaseRef, _Mapping]] = ..., extend: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., progress: _Optional[_Union[_task_pb2.Progress, _Mapping]] = ...) -> None: ...
 
 class HeartbeatResponse(_message.Message):
     __slots__ = ("directives",)
@@ -246,6 +252,119 @@ class GetTaskResponse(_message.Message):
     TASK_FIELD_NUMBER: _ClassVar[int]
     task: _task_pb2.Task
     def __init__(self, task: _Optional[_Union[_task_pb2.Task, _Mapping]] = ...) -> None: ...
+
+class TaskFilter(_message.Message):
+    __slots__ = ("command", "states", "labels", "worker_id", "create_time_after", "create_time_before", "error_type")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_AFTER_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
+    command: str
+    states: _containers.RepeatedScalarFieldContainer[_task_pb2.TaskState]
+    labels: _containers.ScalarMap[str, str]
+    worker_id: str
+    create_time_after: _timestamp_pb2.Timestamp
+    create_time_before: _timestamp_pb2.Timestamp
+    error_type: str
+    def __init__(self, command: _Optional[str] = ..., states: _Optional[_Iterable[_Union[_task_pb2.TaskState, str]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., worker_id: _Optional[str] = ..., create_time_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_time_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error_type: _Optional[str] = ...) -> None: ...
+
+class TaskSelector(_message.Message):
+    __slots__ = ("task_ids", "filter", "limit", "page_token")
+    TASK_IDS_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    task_ids: _containers.RepeatedScalarFieldContainer[str]
+    filter: TaskFilter
+    limit: int
+    page_token: str
+    def __init__(self, task_ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[TaskFilter, _Mapping]] = ..., limit: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListTasksRequest(_message.Message):
+    __slots__ = ("filter", "page_size", "page_token", "view")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    filter: TaskFilter
+    page_size: int
+    page_token: str
+    view: _task_pb2.TaskView
+    def __init__(self, filter: _Optional[_Union[TaskFilter, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., view: _Optional[_Union[_task_pb2.TaskView, str]] = ...) -> None: ...
+
+class ListTasksResponse(_message.Message):
+    __slots__ = ("tasks", "next_page_token")
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[_task_pb2.Task]
+    next_page_token: str
+    def __init__(self, tasks: _Optional[_Iterable[_Union[_task_pb2.Task, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class WatchTasksRequest(_message.Message):
+    __slots__ = ("selector",)
+    SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    selector: TaskSelector
+    def __init__(self, selector: _Optional[_Union[TaskSelector, _Mapping]] = ...) -> None: ...
+
+class WatchTasksResponse(_message.Message):
+    __slots__ = ("tasks", "gap")
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[_task_pb2.Task]
+    gap: bool
+    def __init__(self, tasks: _Optional[_Iterable[_Union[_task_pb2.Task, _Mapping]]] = ..., gap: _Optional[bool] = ...) -> None: ...
+
+class CancelTasksRequest(_message.Message):
+    __slots__ = ("selector", "reason")
+    SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    selector: TaskSelector
+    reason: str
+    def __init__(self, selector: _Optional[_Union[TaskSelector, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class CancelTasksResponse(_message.Message):
+    __slots__ = ("cancelled_count", "requested_count", "failures", "more", "next_page_token")
+    CANCELLED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    cancelled_count: int
+    requested_count: int
+    failures: _containers.RepeatedCompositeFieldContainer[_task_pb2.ItemFailure]
+    more: bool
+    next_page_token: str
+    def __init__(self, cancelled_count: _Optional[int] = ..., requested_count: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[_task_pb2.ItemFailure, _Mapping]]] = ..., more: _Optional[bool] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class RedriveTasksRequest(_message.Message):
+    __slots__ = ("selector", "spread")
+    SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    SPREAD_FIELD_NUMBER: _ClassVar[int]
+    selector: TaskSelector
+    spread: _duration_pb2.Duration
+    def __init__(self, selector: _Optional[_Union[TaskSelector, _Mapping]] = ..., spread: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class RedriveTasksResponse(_message.Message):
+    __slots__ = ("redriven_count", "failures", "more", "next_page_token")
+    REDRIVEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    redriven_count: int
+    failures: _containers.RepeatedCompositeFieldContainer[_task_pb2.ItemFailure]
+    more: bool
+    next_page_token: str
+    def __init__(self, redriven_count: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[_task_pb2.ItemFailure, _Mapping]]] = ..., more: _Optional[bool] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class AdminQueuesRequest(_message.Message):
     __slots__ = ("commands",)

@@ -85,6 +85,26 @@ class CodeQServiceStub:
                 request_serializer=codeq_dot_v1_dot_codeq__service__pb2.GetTaskRequest.SerializeToString,
                 response_deserializer=codeq_dot_v1_dot_codeq__service__pb2.GetTaskResponse.FromString,
                 _registered_method=True)
+        self.ListTasks = channel.unary_unary(
+                '/codeq.v1.CodeQService/ListTasks',
+                request_serializer=codeq_dot_v1_dot_codeq__service__pb2.ListTasksRequest.SerializeToString,
+                response_deserializer=codeq_dot_v1_dot_codeq__service__pb2.ListTasksResponse.FromString,
+                _registered_method=True)
+        self.WatchTasks = channel.unary_stream(
+                '/codeq.v1.CodeQService/WatchTasks',
+                request_serializer=codeq_dot_v1_dot_codeq__service__pb2.WatchTasksRequest.SerializeToString,
+                response_deserializer=codeq_dot_v1_dot_codeq__service__pb2.WatchTasksResponse.FromString,
+                _registered_method=True)
+        self.CancelTasks = channel.unary_unary(
+                '/codeq.v1.CodeQService/CancelTasks',
+                request_serializer=codeq_dot_v1_dot_codeq__service__pb2.CancelTasksRequest.SerializeToString,
+                response_deserializer=codeq_dot_v1_dot_codeq__service__pb2.CancelTasksResponse.FromString,
+                _registered_method=True)
+        self.RedriveTasks = channel.unary_unary(
+                '/codeq.v1.CodeQService/RedriveTasks',
+                request_serializer=codeq_dot_v1_dot_codeq__service__pb2.RedriveTasksRequest.SerializeToString,
+                response_deserializer=codeq_dot_v1_dot_codeq__service__pb2.RedriveTasksResponse.FromString,
+                _registered_method=True)
         self.AdminQueues = channel.unary_unary(
                 '/codeq.v1.CodeQService/AdminQueues',
                 request_serializer=codeq_dot_v1_dot_codeq__service__pb2.AdminQueuesRequest.SerializeToString,
@@ -130,7 +150,7 @@ class CodeQServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Heartbeat(self, request, context):
-        """Extends leases and learns of lost ones.
+        """Extends leases and learns of cancellations and lost ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,6 +186,34 @@ class CodeQServiceServicer:
 
     def GetTask(self, request, context):
         """Reads one task, waiting up to `wait` for it to end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTasks(self, request, context):
+        """Lists tasks state by state, newest first within each.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchTasks(self, request, context):
+        """Streams changes of tasks as they happen.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelTasks(self, request, context):
+        """Withdraws tasks; a running worker is told at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveTasks(self, request, context):
+        """Makes FAILED, CANCELLED or EXPIRED tasks claimable again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -237,6 +285,26 @@ def add_CodeQServiceServicer_to_server(servicer, server):
                     servicer.GetTask,
                     request_deserializer=codeq_dot_v1_dot_codeq__service__pb2.GetTaskRequest.FromString,
                     response_serializer=codeq_dot_v1_dot_codeq__service__pb2.GetTaskResponse.SerializeToString,
+            ),
+            'ListTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTasks,
+                    request_deserializer=codeq_dot_v1_dot_codeq__service__pb2.ListTasksRequest.FromString,
+                    response_serializer=codeq_dot_v1_dot_codeq__service__pb2.ListTasksResponse.SerializeToString,
+            ),
+            'WatchTasks': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTasks,
+                    request_deserializer=codeq_dot_v1_dot_codeq__service__pb2.WatchTasksRequest.FromString,
+                    response_serializer=codeq_dot_v1_dot_codeq__service__pb2.WatchTasksResponse.SerializeToString,
+            ),
+            'CancelTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTasks,
+                    request_deserializer=codeq_dot_v1_dot_codeq__service__pb2.CancelTasksRequest.FromString,
+                    response_serializer=codeq_dot_v1_dot_codeq__service__pb2.CancelTasksResponse.SerializeToString,
+            ),
+            'RedriveTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveTasks,
+                    request_deserializer=codeq_dot_v1_dot_codeq__service__pb2.RedriveTasksRequest.FromString,
+                    response_serializer=codeq_dot_v1_dot_codeq__service__pb2.RedriveTasksResponse.SerializeToString,
             ),
             'AdminQueues': grpc.unary_unary_rpc_method_handler(
                     servicer.AdminQueues,
@@ -520,6 +588,114 @@ class CodeQService:
             '/codeq.v1.CodeQService/GetTask',
             codeq_dot_v1_dot_codeq__service__pb2.GetTaskRequest.SerializeToString,
             codeq_dot_v1_dot_codeq__service__pb2.GetTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/codeq.v1.CodeQService/ListTasks',
+            codeq_dot_v1_dot_codeq__service__pb2.ListTasksRequest.SerializeToString,
+            codeq_dot_v1_dot_codeq__service__pb2.ListTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/codeq.v1.CodeQService/WatchTasks',
+            codeq_dot_v1_dot_codeq__service__pb2.WatchTasksRequest.SerializeToString,
+            codeq_dot_v1_dot_codeq__service__pb2.WatchTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/codeq.v1.CodeQService/CancelTasks',
+            codeq_dot_v1_dot_codeq__service__pb2.CancelTasksRequest.SerializeToString,
+            codeq_dot_v1_dot_codeq__service__pb2.CancelTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/codeq.v1.CodeQService/RedriveTasks',
+            codeq_dot_v1_dot_codeq__service__pb2.RedriveTasksRequest.SerializeToString,
+            codeq_dot_v1_dot_codeq__service__pb2.RedriveTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

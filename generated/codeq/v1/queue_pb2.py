@@ -22,17 +22,20 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from codeq.v1 import task_pb2 as codeq_dot_v1_dot_task__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63odeq/v1/queue.proto\x12\x08\x63odeq.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x02\n\nQueueStats\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\x12\x0f\n\x07pending\x18\x02 \x01(\x03\x12\x11\n\tscheduled\x18\x03 \x01(\x03\x12\x13\n\x0bin_progress\x18\x05 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x03\x12\x11\n\tcompleted\x18\x07 \x01(\x03\x12\x35\n\x12oldest_pending_age\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0e\x65nqueued_total\x18\t \x01(\x03\x12\x17\n\x0f\x63ompleted_total\x18\n \x01(\x03\x12\x1c\n\x14\x61ttempt_failed_total\x18\x0b \x01(\x03\x12\x1b\n\x13lease_expired_total\x18\x0c \x01(\x03\x12-\n\tread_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63odeq/v1/queue.proto\x12\x08\x63odeq.v1\x1a\x13\x63odeq/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x03\n\x05Queue\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\x12\x1d\n\x10\x64\x65\x66\x61ult_priority\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12+\n\x0cretry_policy\x18\x03 \x01(\x0b\x32\x15.codeq.v1.RetryPolicy\x12\x31\n\x0elease_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x15max_claims_per_second\x18\x05 \x01(\x01\x12\x17\n\x0fmax_in_progress\x18\x06 \x01(\x05\x12\x1f\n\x17max_in_progress_per_key\x18\x07 \x01(\x05\x12\x13\n\x0bmax_backlog\x18\x08 \x01(\x03\x12,\n\tretention\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0eretain_payload\x18\n \x01(\x08\x12\x0e\n\x06paused\x18\x0b \x01(\x08\x12\x14\n\x0cpause_reason\x18\x0c \x01(\tB\x13\n\x11_default_priority\"\xed\x03\n\nQueueStats\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\x12\x0f\n\x07pending\x18\x02 \x01(\x03\x12\x11\n\tscheduled\x18\x03 \x01(\x03\x12\x0f\n\x07\x62locked\x18\x04 \x01(\x03\x12\x13\n\x0bin_progress\x18\x05 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x03\x12\x11\n\tcompleted\x18\x07 \x01(\x03\x12\x35\n\x12oldest_pending_age\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0e\x65nqueued_total\x18\t \x01(\x03\x12\x17\n\x0f\x63ompleted_total\x18\n \x01(\x03\x12\x1c\n\x14\x61ttempt_failed_total\x18\x0b \x01(\x03\x12\x1b\n\x13lease_expired_total\x18\x0c \x01(\x03\x12\x13\n\x0bidle_credit\x18\r \x01(\x03\x12\x0e\n\x06paused\x18\x0e \x01(\x08\x12-\n\tread_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tcancelled\x18\x10 \x01(\x03\x12\x0f\n\x07\x65xpired\x18\x11 \x01(\x03\x12\x14\n\x0c\x65nqueue_rate\x18\x12 \x01(\x01\x12\x15\n\rcomplete_rate\x18\x13 \x01(\x01\x12\x19\n\x11\x61ttempt_fail_rate\x18\x14 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'codeq.v1.queue_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_QUEUESTATS']._serialized_start=100
-  _globals['_QUEUESTATS']._serialized_end=431
+  _globals['_QUEUE']._serialized_start=121
+  _globals['_QUEUE']._serialized_end=511
+  _globals['_QUEUESTATS']._serialized_start=514
+  _globals['_QUEUESTATS']._serialized_end=1007
 # @@protoc_insertion_point(module_scope)

@@ -26,39 +26,49 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63odeq/v1/task.proto\x12\x08\x63odeq.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"-\n\x07Payload\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\"*\n\x08LeaseRef\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x04\"\xf5\x01\n\x0bRetryPolicy\x12\x19\n\x0cmax_attempts\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x32\n\x0finitial_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x12\x62\x61\x63koff_multiplier\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x06jitter\x18\x05 \x01(\x01H\x02\x88\x01\x01\x42\x0f\n\r_max_attemptsB\x15\n\x13_backoff_multiplierB\t\n\x07_jitter\"\x81\x01\n\tTaskError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x15\n\rnon_retryable\x18\x04 \x01(\x08\x12.\n\x0bretry_delay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xfd\x02\n\x08TaskSpec\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\x12\"\n\x07payload\x18\x02 \x01(\x0b\x32\x11.codeq.v1.Payload\x12\x15\n\x08priority\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12,\n\x08run_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05\x64\x65lay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0elease_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x0cretry_policy\x18\t \x01(\x0b\x32\x15.codeq.v1.RetryPolicy\x12\x30\n\x07headers\x18\x10 \x03(\x0b\x32\x1f.codeq.v1.TaskSpec.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priority\"\x8f\x03\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12 \n\x04spec\x18\x02 \x01(\x0b\x32\x12.codeq.v1.TaskSpec\x12\"\n\x05state\x18\x03 \x01(\x0e\x32\x13.codeq.v1.TaskState\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x11\n\tworker_id\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11lease_expire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x06result\x18\x0b \x01(\x0b\x32\x11.codeq.v1.Payload\x12\"\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x13.codeq.v1.TaskError\"\x94\x02\n\x0b\x43laimedTask\x12!\n\x05lease\x18\x01 \x01(\x0b\x32\x12.codeq.v1.LeaseRef\x12 \n\x04spec\x18\x02 \x01(\x0b\x32\x12.codeq.v1.TaskSpec\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x14\n\x0cmax_attempts\x18\x04 \x01(\x05\x12\x35\n\x11lease_expire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0elease_duration\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb3\x01\n\x0bItemFailure\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x35\n\x08metadata\x18\x05 \x03(\x0b\x32#.codeq.v1.ItemFailure.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xa6\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14TASK_STATE_SCHEDULED\x10\x02\x12\x16\n\x12TASK_STATE_PENDING\x10\x03\x12\x1a\n\x16TASK_STATE_IN_PROGRESS\x10\x04\x12\x18\n\x14TASK_STATE_COMPLETED\x10\x05\x12\x15\n\x11TASK_STATE_FAILED\x10\x06*N\n\x08TaskView\x12\x19\n\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n\x0eTASK_VIEW_FULL\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63odeq/v1/task.proto\x12\x08\x63odeq.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"-\n\x07Payload\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\"*\n\x08LeaseRef\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x04\"\x98\x02\n\x0bRetryPolicy\x12\x19\n\x0cmax_attempts\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x32\n\x0finitial_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x12\x62\x61\x63koff_multiplier\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x06jitter\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12!\n\x19non_retryable_error_types\x18\x06 \x03(\tB\x0f\n\r_max_attemptsB\x15\n\x13_backoff_multiplierB\t\n\x07_jitter\"\x81\x01\n\tTaskError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x15\n\rnon_retryable\x18\x04 \x01(\x08\x12.\n\x0bretry_delay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xee\x05\n\x08TaskSpec\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\x12\"\n\x07payload\x18\x02 \x01(\x0b\x32\x11.codeq.v1.Payload\x12\x15\n\x08priority\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12,\n\x08run_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05\x64\x65lay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0elease_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x61ttempt_timeout\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x0cretry_policy\x18\t \x01(\x0b\x32\x15.codeq.v1.RetryPolicy\x12\x17\n\x0fidempotency_key\x18\n \x01(\t\x12\x32\n\x0fidempotency_ttl\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0f\x63onflict_policy\x18\x0c \x01(\x0e\x32\x18.codeq.v1.ConflictPolicy\x12\x17\n\x0f\x63oncurrency_key\x18\r \x01(\t\x12\x12\n\ndepends_on\x18\x0e \x03(\t\x12.\n\x06labels\x18\x0f \x03(\x0b\x32\x1e.codeq.v1.TaskSpec.LabelsEntry\x12\x30\n\x07headers\x18\x10 \x03(\x0b\x32\x1f.codeq.v1.TaskSpec.HeadersEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priority\"\xbd\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x04\x12\x11\n\tworker_id\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x13.codeq.v1.TaskError\"T\n\x08Progress\x12\x10\n\x08\x66raction\x18\x01 \x01(\x01\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\ncheckpoint\x18\x03 \x01(\x0b\x32\x11.codeq.v1.Payload\"\xf4\x03\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12 \n\x04spec\x18\x02 \x01(\x0b\x32\x12.codeq.v1.TaskSpec\x12\"\n\x05state\x18\x03 \x01(\x0e\x32\x13.codeq.v1.TaskState\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x11\n\tworker_id\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11lease_expire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x08progress\x18\n \x01(\x0b\x32\x12.codeq.v1.Progress\x12!\n\x06result\x18\x0b \x01(\x0b\x32\x11.codeq.v1.Payload\x12\"\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x13.codeq.v1.TaskError\x12#\n\x08\x61ttempts\x18\r \x03(\x0b\x32\x11.codeq.v1.Attempt\x12\x18\n\x10\x63\x61ncel_requested\x18\x0e \x01(\x08\"\xbb\x02\n\x0b\x43laimedTask\x12!\n\x05lease\x18\x01 \x01(\x0b\x32\x12.codeq.v1.LeaseRef\x12 \n\x04spec\x18\x02 \x01(\x0b\x32\x12.codeq.v1.TaskSpec\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x14\n\x0cmax_attempts\x18\x04 \x01(\x05\x12\x35\n\x11lease_expire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\ncheckpoint\x18\x07 \x01(\x0b\x32\x11.codeq.v1.Payload\x12\x31\n\x0elease_duration\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb3\x01\n\x0bItemFailure\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x35\n\x08metadata\x18\x05 \x03(\x0b\x32#.codeq.v1.ItemFailure.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xf0\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TASK_STATE_BLOCKED\x10\x01\x12\x18\n\x14TASK_STATE_SCHEDULED\x10\x02\x12\x16\n\x12TASK_STATE_PENDING\x10\x03\x12\x1a\n\x16TASK_STATE_IN_PROGRESS\x10\x04\x12\x18\n\x14TASK_STATE_COMPLETED\x10\x05\x12\x15\n\x11TASK_STATE_FAILED\x10\x06\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x07\x12\x16\n\x12TASK_STATE_EXPIRED\x10\x08*N\n\x08TaskView\x12\x19\n\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n\x0eTASK_VIEW_FULL\x10\x02*\x8a\x01\n\x0e\x43onflictPolicy\x12\x1f\n\x1b\x43ONFLICT_POLICY_UNSPECIFIED\x10\x00\x12 \n\x1c\x43ONFLICT_POLICY_USE_EXISTING\x10\x01\x12\x18\n\x14\x43ONFLICT_POLICY_FAIL\x10\x02\x12\x1b\n\x17\x43ONFLICT_POLICY_REPLACE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'codeq.v1.task_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_TASKSPEC_LABELSENTRY']._loaded_options = None
+  _globals['_TASKSPEC_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_TASKSPEC_HEADERSENTRY']._loaded_options = None
   _globals['_TASKSPEC_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_ITEMFAILURE_METADATAENTRY']._loaded_options = None
   _globals['_ITEMFAILURE_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_TASKSTATE']._serialized_start=1817
-  _globals['_TASKSTATE']._serialized_end=1983
-  _globals['_TASKVIEW']._serialized_start=1985
-  _globals['_TASKVIEW']._serialized_end=2063
+  _globals['_TASKSTATE']._serialized_start=2639
+  _globals['_TASKSTATE']._serialized_end=2879
+  _globals['_TASKVIEW']._serialized_start=2881
+  _globals['_TASKVIEW']._serialized_end=2959
+  _globals['_CONFLICTPOLICY']._serialized_start=2962
+  _globals['_CONFLICTPOLICY']._serialized_end=3100
   _globals['_PAYLOAD']._serialized_start=98
   _globals['_PAYLOAD']._serialized_end=143
   _globals['_LEASEREF']._serialized_start=145
   _globals['_LEASEREF']._serialized_end=187
   _globals['_RETRYPOLICY']._serialized_start=190
-  _globals['_RETRYPOLICY']._serialized_end=435
-  _globals['_TASKERROR']._serialized_start=438
-  _globals['_TASKERROR']._serialized_end=567
-  _globals['_TASKSPEC']._serialized_start=570
-  _globals['_TASKSPEC']._serialized_end=951
-  _globals['_TASKSPEC_HEADERSENTRY']._serialized_start=892
-  _globals['_TASKSPEC_HEADERSENTRY']._serialized_end=938
-  _globals['_TASK']._serialized_start=954
-  _globals['_TASK']._serialized_end=1353
-  _globals['_CLAIMEDTASK']._serialized_start=1356
-  _globals['_CLAIMEDTASK']._serialized_end=1632
-  _globals['_ITEMFAILURE']._serialized_start=1635
-  _globals['_ITEMFAILURE']._serialized_end=1814
-  _globals['_ITEMFAILURE_METADATAENTRY']._serialized_start=1767
-  _globals['_ITEMFAILURE_METADATAENTRY']._serialized_end=1814
+  _globals['_RETRYPOLICY']._serialized_end=470
+  _globals['_TASKERROR']._serialized_start=473
+  _globals['_TASKERROR']._serialized_end=602
+  _globals['_TASKSPEC']._serialized_start=605
+  _globals['_TASKSPEC']._serialized_end=1355
+  _globals['_TASKSPEC_LABELSENTRY']._serialized_start=1249
+  _globals['_TASKSPEC_LABELSENTRY']._serialized_end=1294
+  _globals['_TASKSPEC_HEADERSENTRY']._serialized_start=1296
+  _globals['_TASKSPEC_HEADERSENTRY']._serialized_end=1342
+  _globals['_ATTEMPT']._serialized_start=1358
+  _globals['_ATTEMPT']._serialized_end=1547
+  _globals['_PROGRESS']._serialized_start=1549
+  _globals['_PROGRESS']._serialized_end=1633
+  _globals['_TASK']._serialized_start=1636
+  _globals['_TASK']._serialized_end=2136
+  _globals['_CLAIMEDTASK']._serialized_start=2139
+  _globals['_CLAIMEDTASK']._serialized_end=2454
+  _globals['_ITEMFAILURE']._serialized_start=2457
+  _globals['_ITEMFAILURE']._serialized_end=2636
+  _globals['_ITEMFAILURE_METADATAENTRY']._serialized_start=2589
+  _globals['_ITEMFAILURE_METADATAENTRY']._serialized_end=2636
 # @@protoc_insertion_point(module_scope)

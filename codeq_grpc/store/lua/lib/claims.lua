@@ -1,13 +1,21 @@
--- The claim part of a meta row, `>I4I8B` then owner and worker.
-local function claim_lease(row)
-  return (struct.unpack('>I4', row.claim))
-end
-
-local function claimable_since(row)
-  return (struct.unpack('>I8', row.claim, 5))
+-- The claim part of a row, `>I4I8I8B`: lease_ms, since when the task was claimable, when it was
+-- claimed, length of the owner; then owner stream and worker.
+local CLAIM = '>I4I8I8B'
+local function claim_of(row)
+  local lease, since, start, length, at = struct.unpack(CLAIM, row.claim)
+  return lease, since, start, row.claim:sub(at, at + length - 1), row.claim:sub(at + length)
 end
 
 local function owner(row)
-  local length = struct.unpack('>B', row.claim, 13)
-  return row.claim:sub(14, 13 + length)
+  if row.claim == '' then return '' end
+  local _, _, _, name = claim_of(row)
+  return name
+end
+
+-- No lease lasts beyond the task's expiry or the end of its attempt's time.
+local function capped(row, start, time)
+  if not (has(row, HAS_EXPIRY) or has(row, HAS_TIMEOUT)) then return time end
+  local parts = fixed(row)
+  time = math.min(time, parts.expiry or math.huge)
+  return math.min(time, parts.timeout and start + parts.timeout or math.huge)
 end

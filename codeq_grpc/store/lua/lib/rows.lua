@@ -1,39 +1,79 @@
--- Meta rows: 38 bytes of head, then the task's own retry policy, if any (flag 1, 24 bytes), then
--- the latest claim, if any (flag 2): its lease_ms, when the task had become claimable, owner
--- stream and worker. store/rows.py reads the same layout.
-local HEAD = '>BBBBBBI4I4I8I8I8'
-local STATE, FLAGS, PRIORITY, ATTEMPT, MAX = 1, 2, 3, 4, 5 -- luacheck: ignore
-local ENDING, SIZE, LEASE, FENCE, TIME, CHANGED = 6, 7, 8, 9, 10, 11 -- luacheck: ignore
-local SCHEDULED, PENDING, IN_PROGRESS, COMPLETED, FAILED = 2, 3, 4, 5, 6 -- luacheck: ignore
-local HAS_POLICY, HAS_CLAIM = 1, 2
+-- Meta rows: 43 bytes of head; then, if any of the flags below 256 is set, the length of what the
+-- producer fixed and that; then, with flag 256, the latest claim. store/rows.py reads the same.
+-- A row that a purge has cancelled reads as CANCELLED; `was` is the state of its index. A task with
+-- flag TWICE came back and may stand in a list twice.
+local HEAD = '>BI2BBBBI4I4I4I8I8I8'
+local STATE, FLAGS, PRIORITY, ATTEMPT, MAX, ENDING = 1, 2, 3, 4, 5, 6 -- luacheck: ignore
+local SIZE, REST, LEASE, FENCE, TIME, CHANGED = 7, 8, 9, 10, 11, 12 -- luacheck: ignore
+local BLOCKED, SCHEDULED, PENDING, IN_PROGRESS = 1, 2, 3, 4 -- luacheck: ignore
+local COMPLETED, FAILED, CANCELLED, EXPIRED = 5, 6, 7, 8 -- luacheck: ignore
+local HAS_POLICY, HAS_EXPIRY, HAS_TIMEOUT, HAS_IDEMPOTENCY = 1, 2, 4, 8 -- luacheck: ignore
+local HAS_KEY, HAS_TYPES, HAS_LABELS = 16, 32, 64 -- luacheck: ignore
+local HAS_CLAIM, CANCELLING, PARKED = 256, 512, 1024 -- luacheck: ignore
+local HAS_CHECKPOINT, FOLLOWED, HAS_HISTORY = 2048, 4096, 8192 -- luacheck: ignore
+local TWICE = 16384 -- luacheck: ignore
 
-local function has(flags, flag)
-  return flags % (2 * flag) >= flag
+local function has(row, flag)
+  return row[FLAGS] % (2 * flag) >= flag
+end
+
+local function set_flag(row, flag, on)
+  if has(row, flag) ~= on then row[FLAGS] = row[FLAGS] + (on and flag or -flag) end
 end
 
 local function read_row(raw)
   if not raw then return false end
   local row = { struct.unpack(HEAD, raw) }
-  local at = row[12]
-  row.policy, row.claim = '', ''
-  if has(row[FLAGS], HAS_POLICY) then
-    row.policy = raw:sub(at, at + 23)
-    at = at + 24
+  local at = row[13]
+  row.fixed, row.claim, row.was = '', '', row[STATE]
+  if row[FLAGS] % 256 > 0 then
+    local length = struct.unpack('>I2', raw, at)
+    row.fixed = raw:sub(at + 2, at + 1 + length)
+    at = at + 2 + length
   end
-  if has(row[FLAGS], HAS_CLAIM) then row.claim = raw:sub(at) end
+  if row[FLAGS] >= HAS_CLAIM then row.claim = raw:sub(at) end
+  if row[STATE] <= PENDING and row[CHANGED] <= Q.purged then
+    row[STATE], row[TIME], row.purged = CANCELLED, Q.purged, true
+  end
   return row
 end
 
-local function read_rows(key, ids)
+local function read_rows(ids)
   local rows = {}
   if #ids > 0 then
-    for i, raw in ipairs(redis.call('HMGET', key, unpack(ids))) do rows[i] = read_row(raw) end
+    for i, raw in ipairs(redis.call('HMGET', m, unpack(ids))) do rows[i] = read_row(raw) end
   end
   return rows
 end
 
 local function pack_row(row)
-  local flags = (row.policy ~= '' and HAS_POLICY or 0) + (row.claim ~= '' and HAS_CLAIM or 0)
-  row[FLAGS] = flags
-  return struct.pack(HEAD, unpack(row, 1, CHANGED)) .. row.policy .. row.claim
+  local fixed = row[FLAGS] % 256 > 0 and struct.pack('>I2', #row.fixed) .. row.fixed or ''
+  set_flag(row, HAS_CLAIM, row.claim ~= '')
+  return struct.pack(HEAD, unpack(row, 1, CHANGED)) .. fixed .. row.claim
+end
+
+local NOTHING = { policy = '', idempotency = '', key = '', types = '' }
+local function fixed(row)
+  if row.fixed == '' then return NOTHING end
+  if row.parts then return row.parts end
+  local parts, at, text = {}, 1, row.fixed
+  local function take(flag, format)
+    if not has(row, flag) then return nil end
+    local value
+    value, at = struct.unpack(format, text, at)
+    return value
+  end
+  local function take_text(flag)
+    local length = take(flag, '>I2') or 0
+    at = at + length
+    return text:sub(at - length, at - 1)
+  end
+  parts.policy = has(row, HAS_POLICY) and text:sub(1, 24) or ''
+  at = 1 + #parts.policy
+  parts.expiry = take(HAS_EXPIRY, '>I8')
+  parts.timeout = take(HAS_TIMEOUT, '>I4')
+  parts.idempotency, parts.key, parts.types =
+    take_text(HAS_IDEMPOTENCY), take_text(HAS_KEY), take_text(HAS_TYPES)
+  row.parts = parts
+  return parts
 end

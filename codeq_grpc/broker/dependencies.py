@@ -1,0 +1,106 @@
+"""Delivers what queues owe each other: blocked tasks follow others, ended ones tell followers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from codeq_grpc.core import limits
+from codeq_grpc.core.task import TaskState
+from codeq_grpc.store.outbox import Entry, Resolution
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from codeq_grpc.store.keys import Queue
+    from codeq_grpc.store.outbox import Outbox
+    from codeq_grpc.store.registry import Registry
+
+_ENTRIES: Final = 50
+_FOLLOWERS: Final = 500
+_GOING_ON: Final = frozenset(
+    {TaskState.BLOCKED, TaskState.SCHEDULED, TaskState.PENDING, TaskState.IN_PROGRESS}
+)
+_KEPT_MS: Final = 5_000
+"""How long entries are kept from other servers; they are delivered again after that."""
+
+
+class Dependencies:
+    """Repeating any of it changes nothing, so that delivery at least once is enough. `failed`
+    makes the error of a task of which a dependency ended so; its id and state, 0 if it is gone.
+    """
+
+    def __init__(
+        self, registry: Registry, outbox: Outbox, failed: Callable[[str, int], bytes]
+    ) -> None:
+        self._registry = registry
+        self._outbox = outbox
+        self._failed = failed
+
+    async def deliver(self, queue: Queue) -> set[Queue]:
+        """Delivers what is due in one queue; gives the queues that owe something now."""
+        owing: set[Queue] = set()
+        while True:
+            entries = await self._outbox.take(queue, _ENTRIES, for_ms=_KEPT_MS, most=_FOLLOWERS)
+            settled = []
+            for entry in entries:
+                if entry.kind == "B":
+                    owing |= await self._follow(queue, entry)
+                elif entry.state in _GOING_ON:
+                    # It was redriven meanwhile, and tells its followers when it ends again.
+                    entry = entry._replace(others=[], more=False)  # noqa: PLW2901 - as settled
+                else:
+                    owing |= await self._tell(queue, entry)
+                settled.append(entry)
+            if settled:
+                await self._outbox.settle(queue, settled)
+            if len(entries) < _ENTRIES and not any(entry.more for entry in settled):
+                return owing
+
+    async def _follow(self, queue: Queue, entry: Entry) -> set[Queue]:
+        """A task is blocked: it follows those that it depends on; some may have ended by now."""
+        if entry.state != TaskState.BLOCKED:
+            return set()
+        task_id = queue.task_id(entry.name)
+        states = dict.fromkeys(entry.others, 0)
+        for parent, members in (await self._by_queue(queue.tenant, entry.others)).items():
+            names = [name for _, name in members]
+            followed = await self._outbox.follow(parent, task_id, names)
+            states.update(zip((other for other, _ in members), followed, strict=True))
+        completed = [other for other, state in states.items() if state == TaskState.COMPLETED]
+        ended = {
+            other: state
+            for other, state in states.items()
+            if state not in _GOING_ON and state != TaskState.COMPLETED
+        }
+        told = [
+            Resolution(entry.name, [other], self._failed(other, state))
+            for other, state in ended.items()
+        ][:1]
+        if completed and not told:
+            told = [Resolution(entry.name, completed, b"")]
+        owed = await self._outbox.resolve(queue, told) if told else 0
+        return {queue} if owed else set()
+
+    async def _tell(self, queue: Queue, entry: Entry) -> set[Queue]:
+        """A task has ended: those that follow it learn how."""
+        task_id = queue.task_id(entry.name)
+        completed = entry.state == TaskState.COMPLETED
+        error = b"" if completed else self._failed(task_id, entry.state)
+        owing: set[Queue] = set()
+        for child, members in (await self._by_queue(queue.tenant, entry.others)).items():
+            for at in range(0, len(members), limits.SCRIPT_BATCH):
+                part = members[at : at + limits.SCRIPT_BATCH]
+                told = [Resolution(name, [task_id], error) for _, name in part]
+                if await self._outbox.resolve(child, told):
+                    owing.add(child)
+        return owing
+
+    async def _by_queue(
+        self, tenant: str, task_ids: Sequence[str]
+    ) -> dict[Queue, list[tuple[str, bytes]]]:
+        groups: dict[Queue, list[tuple[str, bytes]]] = {}
+        for task_id in task_ids:
+            found = await self._registry.of_task(tenant, task_id)
+            if found is not None:
+                groups.setdefault(found[0], []).append((task_id, found[1]))
+        return groups

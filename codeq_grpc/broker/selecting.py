@@ -1,0 +1,208 @@
+"""Finds the tasks of a queue that match a filter, page by page, with a bounded look a page.
+
+A page token is opaque to callers: the number of the place where the search stands, the store's
+cursor in it, and before them 8 bytes of digest of these, the tenant and the filter, which it is
+bound to. It holds no secret and works on every server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from codeq_grpc.broker.pace import unhurried
+from codeq_grpc.broker.tasks import as_record
+from codeq_grpc.core import limits
+from codeq_grpc.core.errors import InvalidField
+from codeq_grpc.core.task import TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from codeq_grpc.core.records import Filter, Record
+    from codeq_grpc.store.keys import Queue
+    from codeq_grpc.store.reads import Reads
+    from codeq_grpc.store.registry import Registry
+
+_ORDER: Final = (
+    TaskState.IN_PROGRESS,
+    TaskState.PENDING,
+    TaskState.SCHEDULED,
+    TaskState.BLOCKED,
+    TaskState.FAILED,
+    TaskState.CANCELLED,
+    TaskState.EXPIRED,
+    TaskState.COMPLETED,
+)
+_BY_LABEL: Final = (0,)
+_LABEL_CURSOR: Final = re.compile(rb".{7}", re.DOTALL)
+_LIST_CURSOR: Final = re.compile(rb"[0-9].{7}[0-9]{1,12}|k.*", re.DOTALL)
+_TIME_CURSOR: Final = re.compile(rb".{7}[0-9]{1,16}", re.DOTALL)
+"""What the scan script gives: who makes up a token is not to make it stumble."""
+_DIGEST: Final = 8
+_LOOK: Final = 10_000
+"""Tasks that a page looks at, at most."""
+_READ: Final = 100
+"""Tasks read in one call."""
+
+
+class Place(NamedTuple):
+    """Where a search stands: which of its places, and the store's cursor there."""
+
+    at: int = 0
+    cursor: bytes = b""
+
+
+class Found(NamedTuple):
+    """Names of tasks that match, and where to go on; None at the end."""
+
+    names: list[bytes]
+    next: Place | None
+
+
+class Search:
+    """One filter on one queue of one tenant."""
+
+    def __init__(self, reads: Reads, tenant: str, queue: Queue, wanted: Filter) -> None:
+        self.queue = queue
+        self._reads = reads
+        self._wanted = wanted
+        if not wanted.states:
+            self._wanted = wanted._replace(states=frozenset(map(int, _ORDER)))
+        states = self._wanted.states
+        self._places = _BY_LABEL if wanted.labels else tuple(int(s) for s in _ORDER if s in states)
+        self._bound_to = repr((tenant, queue.command, _canonical(wanted))).encode()
+
+    def token(self, place: Place | None) -> str:
+        """Text for callers; empty at the end."""
+        if place is None:
+            return ""
+        where = bytes((place.at,)) + place.cursor
+        return urlsafe_b64encode(self._digest(where) + where).decode().rstrip("=")
+
+    def _digest(self, where: bytes) -> bytes:
+        return hashlib.blake2b(self._bound_to + where, digest_size=_DIGEST).digest()
+
+    def place(self, token: str, path: str) -> Place:
+        """What `token` made; raises InvalidField for anything else."""
+        if not token:
+            return Place()
+        try:
+            raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        except ValueError:
+            raw = b""
+        where = raw[_DIGEST:]
+        # Decoding is lenient: only one spelling is a token.
+        spelled = urlsafe_b64encode(raw).decode().rstrip("=") == token
+        known = spelled and where and raw[:_DIGEST] == self._digest(where)
+        # The digest has no key, so that it may be forged; who does so is not to reach the script.
+        if not (known and self._is_place(where[0], where[1:])):
+            raise InvalidField.at(path, "is not a token that this request gave")
+        return Place(where[0], where[1:])
+
+    def _is_place(self, index: int, cursor: bytes) -> bool:
+        if index >= len(self._places):
+            return False
+        return not cursor or _cursors(self._places[index]).fullmatch(cursor) is not None
+
+    async def look(self, place: Place, most: int, budget: int = limits.SCRIPT_BATCH) -> Found:
+        """Up to `most` names from there on; fewer, even none, does not mean the end. A script call
+        looks at `budget` tasks.
+        """
+        names: list[bytes] = []
+        if not self.queue.number:
+            return Found(names, None)
+        index, cursor = place
+        for _ in range(_LOOK // budget):
+            found, cursor = await self._reads.scan(
+                self.queue,
+                self._places[index],
+                self._wanted,
+                cursor,
+                most=min(most - len(names), budget),
+                budget=budget,
+            )
+            names += found
+            if not cursor:
+                index += 1
+            if index == len(self._places):
+                return Found(names, None)
+            if len(names) >= most:
+                break
+        return Found(names, Place(index, cursor))
+
+    async def read(
+        self, place: Place, most: int, *, full: bool
+    ) -> tuple[list[Record], Place | None]:
+        """Up to `most` tasks from there on, as many as a message holds."""
+        records: list[Record] = []
+        room, at = limits.BATCH_BYTES, place
+        while len(records) < most:
+            names, following = await self.look(at, min(_READ, most - len(records)))
+            if names:
+                stored = await self._reads.read(self.queue, names, full=full, max_bytes=room)
+                while len(stored) < len(names):
+                    # What did not fit is for the next page. Others may have come or gone by now.
+                    names, following = await self.look(at, len(stored))
+                    stored = await self._reads.read(self.queue, names, full=full, max_bytes=room)
+                taken = [
+                    as_record(self.queue, name, one)
+                    for name, one in zip(names, stored, strict=False)
+                    if one is not None
+                ]
+                size = sum(_size(record) for record in taken)
+                if records and size > room:
+                    return records, at
+                records += taken
+                room -= size
+            if following is None or room < limits.BATCH_BYTES // 8 or not names:
+                return records, following
+            at = following
+        return records, at
+
+
+def _cursors(place: int) -> re.Pattern[bytes]:
+    if place == _BY_LABEL[0]:
+        return _LABEL_CURSOR
+    return _LIST_CURSOR if place == TaskState.PENDING else _TIME_CURSOR
+
+
+def _size(record: Record) -> int:
+    return sum(len(part) for part in record if isinstance(part, bytes)) + 256
+
+
+def _canonical(wanted: Filter) -> tuple[object, ...]:
+    return (*wanted[0:1], sorted(wanted.states), sorted(wanted.labels), *wanted[3:])
+
+
+class Searches:
+    """Begins searches."""
+
+    def __init__(self, registry: Registry, reads: Reads) -> None:
+        self._registry = registry
+        self._reads = reads
+
+    async def begin(self, tenant: str, wanted: Filter) -> Search:
+        """A search; of a queue that does not exist it finds nothing."""
+        queue = await self._registry.find(tenant, wanted.command)
+        return Search(self._reads, tenant, queue, wanted)
+
+    async def pages(
+        self, tenant: str, wanted: Filter, token: str, path: str, most: int
+    ) -> AsyncIterator[tuple[Search, list[bytes], str]]:
+        """Pages of up to a bulk script's batch, till `most` names were given or one page's look was
+        in vain; with each the token of where to go on.
+        """
+        search = await self.begin(tenant, wanted)
+        place: Place | None = search.place(token, path)
+        size = limits.BULK_BATCH
+        async for _ in unhurried(range(most)):
+            if most <= 0 or place is None:
+                return
+            names, place = await search.look(place, min(most, size), size)
+            most -= len(names)
+            yield search, names, search.token(place)
+            if not names:
+                return

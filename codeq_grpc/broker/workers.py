@@ -1,0 +1,172 @@
+"""Which workers are connected, here and to other servers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from codeq_grpc.core.clock import monotonic, now
+from codeq_grpc.core.errors import CodeQError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from codeq_grpc.store.presence import PresenceStore
+
+_log = logging.getLogger(__name__)
+_EVERY: Final = 2.0
+"""Seconds between reports to the other servers, if there is something new."""
+_AGAIN: Final = 5.0
+"""Seconds after which a report is repeated, so that it is not forgotten."""
+_RECENT: Final = 60.0
+"""Seconds for which a worker that called Claim counts as live."""
+_CLAIMERS: Final = 10_000
+"""Claimers remembered; the oldest go first."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """One worker; `connected_ms` by this server's clock, in Unix ms."""
+
+    tenant: str
+    worker_id: str
+    commands: Sequence[str]
+    peer: str
+    connected_ms: int
+    in_progress: int = 0
+    max_outstanding: int = 0
+    idle: int = 0
+    seen_at: float = 0.0
+    server_id: str = ""
+
+
+class Stream(Protocol):
+    """An open stream."""
+
+    def worker(self) -> Worker:
+        """Who reads it, and what that one holds now."""
+
+
+def now_ms() -> int:
+    """For people; nothing is decided by it."""
+    return int(now().timestamp() * 1000)
+
+
+class Presence:
+    """Workers of this server, told to the others every few seconds."""
+
+    def __init__(
+        self, store: PresenceStore, server: str, streams: Callable[[], Iterable[Stream]]
+    ) -> None:
+        self._store = store
+        self._server = server
+        self._streams = streams
+        self._claimers: dict[tuple[str, str], Worker] = {}
+        self._told: dict[str, tuple[bytes, float]] = {}
+
+    @contextlib.contextmanager
+    def claiming(
+        self, tenant: str, worker_id: str, commands: Sequence[str], peer: str, idle: int
+    ) -> Iterator[None]:
+        """A worker calls Claim, and could take `idle` tasks meanwhile."""
+        key = tenant, worker_id
+        worker = self._claimers.pop(key, None) or Worker(
+            tenant=tenant,
+            worker_id=worker_id,
+            commands=commands,
+            peer=peer,
+            connected_ms=now_ms(),
+        )
+        worker.commands, worker.peer = commands, peer
+        self._claimers[key] = worker
+        if len(self._claimers) > _CLAIMERS:
+            self._claimers.pop(next(iter(self._claimers)))
+        worker.idle += idle
+        try:
+            yield
+        finally:
+            worker.idle -= idle
+            worker.seen_at = monotonic()
+
+    async def run(self) -> None:
+        """Tells the other servers, for ever."""
+        while True:
+            try:
+                await self.tick()
+            except CodeQError as error:
+                _log.warning("cannot tell of workers: %s", error)
+            await asyncio.sleep(_EVERY)
+
+    async def tick(self) -> None:
+        """Tells what is new, or was told long ago."""
+        reports = {tenant: _pack(workers) for tenant, workers in self._by_tenant().items()}
+        for tenant in self._told.keys() | reports.keys():
+            report = reports.get(tenant, b"")
+            told, at = self._told.get(tenant, (b"", 0.0))
+            if report != told or (report and monotonic() - at > _AGAIN):
+                await self._store.tell(tenant, self._server, report)
+                self._told[tenant] = report, monotonic()
+            if not report:
+                self._told.pop(tenant, None)
+
+    async def leave(self) -> None:
+        """Takes back what was told."""
+        for tenant in list(self._told):
+            await self._store.tell(tenant, self._server, b"")
+
+    def _by_tenant(self) -> dict[str, list[Worker]]:
+        before = monotonic() - _RECENT
+        for key in [k for k, w in self._claimers.items() if w.seen_at < before and not w.idle]:
+            del self._claimers[key]
+        found: dict[str, list[Worker]] = {}
+        streaming = [stream.worker() for stream in self._streams()]
+        for worker in [*streaming, *self._claimers.values()]:
+            found.setdefault(worker.tenant, []).append(worker)
+        return found
+
+    async def workers(self, tenant: str, command: str) -> list[Worker]:
+        """Live workers of a tenant that serve a queue, or any; by name."""
+        reports = await self._store.read(tenant)
+        found = [
+            worker
+            for server, report in reports.items()
+            if server != self._server
+            for worker in _unpack(tenant, server, report)
+        ]
+        for worker in self._by_tenant().get(tenant, ()):
+            worker.server_id = self._server
+            found.append(worker)
+        if command:
+            found = [worker for worker in found if command in worker.commands]
+        return sorted(found, key=lambda worker: (worker.worker_id, worker.connected_ms))
+
+    async def idle_credit(self, tenant: str) -> dict[str, int]:
+        """Command -> tasks that waiting workers could take."""
+        credit: dict[str, int] = {}
+        for worker in await self.workers(tenant, ""):
+            for command in worker.commands:
+                credit[command] = credit.get(command, 0) + worker.idle
+        return credit
+
+
+_FIELDS: Final = (
+    *("worker_id", "commands", "peer", "connected_ms"),
+    *("in_progress", "max_outstanding", "idle"),
+)
+
+
+def _pack(workers: Iterable[Worker]) -> bytes:
+    rows = [[getattr(worker, name) for name in _FIELDS] for worker in workers]
+    return json.dumps(rows, separators=(",", ":")).encode()
+
+
+def _unpack(tenant: str, server: str, report: bytes) -> list[Worker]:
+    rows: list[list[Any]] = json.loads(report)
+    return [
+        Worker(tenant=tenant, server_id=server, **dict(zip(_FIELDS, row, strict=True)))
+        for row in rows
+    ]

@@ -1,0 +1,67 @@
+-- Where tasks of a state stand. Each gives ids and the cursor behind each of them; `after` is the
+-- cursor of the next place when this one is at its end.
+local function by_time(index, cursor, budget)
+  local start, cursors, ids = 0, {}, {}
+  if cursor ~= '' then
+    local id, score = cursor:sub(1, 7), cursor:sub(8)
+    if redis.call('ZSCORE', index, id) == score then
+      start = redis.call('ZREVRANK', index, id) + 1
+    else
+      start = redis.call('ZCOUNT', index, '(' .. score, '+inf')
+    end
+  end
+  local found = redis.call('ZREVRANGE', index, start, start + budget - 1, 'WITHSCORES')
+  for i = 1, #found, 2 do
+    ids[#ids + 1] = found[i]
+    cursors[#cursors + 1] = found[i] .. found[i + 1]
+  end
+  return ids, cursors
+end
+
+local function by_label(label, cursor, from, to, budget)
+  local below = '(' .. label .. cursor
+  if cursor == '' then below = '[' .. label .. (to ~= '' and to or ('\255'):rep(7)) end
+  local found = redis.call('ZREVRANGEBYLEX', v, below, '[' .. label .. from, 'LIMIT', 0, budget)
+  local ids = {}
+  for i, member in ipairs(found) do ids[i] = member:sub(-7) end
+  return ids, ids
+end
+
+local function parked(cursor, budget)
+  local ids, cursors, from = {}, {}, #cursor > 1 and '(' .. cursor:sub(2) or '-'
+  for i, found in ipairs(redis.call('ZRANGEBYLEX', kw, from, '+', 'LIMIT', 0, budget)) do
+    ids[i], cursors[i] = found:sub(-7), 'k' .. found
+  end
+  return ids, cursors
+end
+
+-- Lists from the tail: offset of the entry last given and its id. Newer entries move it, so it is
+-- looked for where it was and then behind.
+local function by_list(cursor, budget)
+  if cursor:sub(1, 1) == 'k' then return parked(cursor, budget) end
+  local priority, skip, id = 9, 0, ''
+  if cursor ~= '' then
+    priority, skip, id = tonumber(cursor:sub(1, 1)), tonumber(cursor:sub(9)), cursor:sub(2, 8)
+  end
+  local list, ids, cursors = r[priority], {}, {}
+  local length = redis.call('LLEN', list)
+  if skip > 0 and redis.call('LINDEX', list, -skip) ~= id then
+    local at = redis.call('LPOS', list, id, 'RANK', -1, 'MAXLEN', 100000)
+    skip = at and length - at or length
+  end
+  local found = {}
+  if skip < length then found = redis.call('LRANGE', list, -skip - budget, -skip - 1) end
+  for i = #found, 1, -1 do
+    ids[#ids + 1] = found[i]
+    cursors[#ids] = priority .. found[i] .. skip + #ids
+  end
+  -- Of a task that stands in a list twice the entry next to the tail counts.
+  function cursors.is_stale(i, row)
+    if has(row, PARKED) or row[PRIORITY] ~= priority then return true end
+    if not has(row, TWICE) then return false end
+    local at = redis.call('LPOS', list, ids[i], 'RANK', -1, 'MAXLEN', 100000)
+    return at and at ~= length - skip - i
+  end
+  cursors.after = priority > 0 and priority - 1 .. ('\0'):rep(7) .. 0 or 'k'
+  return ids, cursors
+end

@@ -1,0 +1,92 @@
+"""What is done to queues when time passes: one script call each, bounded, and resumable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from codeq_grpc.store import scripts
+from codeq_grpc.store.calls import Calls
+
+if TYPE_CHECKING:
+    from codeq_grpc.store.keys import Queue
+
+
+class Promoted(NamedTuple):
+    """When something is due next, 0 for never: a scheduled task, an entry of the outbox; and
+    whether there is something to sweep.
+    """
+
+    now_ms: int
+    next_ms: int
+    promoted: int
+    next_owed_ms: int
+    sweep: bool
+
+
+class Expired(NamedTuple):
+    """A lease that the reaper ended."""
+
+    name: bytes
+    fence: int
+    owner: str
+
+
+class Reaped(NamedTuple):
+    """What a step of the reaper did; `next_ms` 0 if nothing expires later."""
+
+    now_ms: int
+    next_ms: int
+    owed: int
+    more: bool
+    expired: list[Expired]
+
+
+class Errors(NamedTuple):
+    """Serialised errors that tasks keep when time ends something of theirs."""
+
+    lease_expired: bytes
+    attempt_timeout: bytes
+    task_expired: bytes
+    purged: bytes
+
+
+class Upkeep(Calls):
+    """Upkeep of queues."""
+
+    async def promote(self, queue: Queue, limit: int) -> Promoted:
+        """Makes due tasks claimable, and takes a sample of the totals."""
+        _, now, next_ms, count, next_owed, sweep = await self._run(scripts.PROMOTE, queue, (limit,))
+        return Promoted(now, next_ms, count, next_owed, sweep == 1)
+
+    async def reap(self, queue: Queue, limit: int, errors: Errors) -> Reaped:
+        """Ends leases and tasks whose time is over."""
+        _, now, next_ms, owed, more, *rest = await self._run(
+            scripts.REAP, queue, (limit, *errors[:3])
+        )
+        it = iter(rest)
+        expired = [Expired(n, f, o.decode()) for n, f, o in zip(it, it, it, strict=True)]
+        return Reaped(now, next_ms, owed, more == 1, expired)
+
+    async def prune(
+        self,
+        queue: Queue,
+        *,
+        before_ms: int,
+        age_ms: int,
+        default_ms: int,
+        limit: int,
+        indexes: str,
+    ) -> tuple[int, int, bool]:
+        """Deletes ended tasks from indexes `t`, `d`, `c`, `a`, those older than `age_ms` (-1: the
+        queue's retention, or the default); the time used, how many went, whether there may be
+        more.
+        """
+        _, _, before, count, more = await self._run(
+            scripts.PRUNE, queue, (before_ms, age_ms, default_ms, limit, indexes)
+        )
+        return before, count, more == 1
+
+    async def sweep(self, queue: Queue, limit: int, errors: Errors) -> tuple[int, bool]:
+        """Does a piece of what a purge left to do; outbox entries, whether there is more."""
+        _, _, owed, more = await self._run(scripts.SWEEP, queue, (limit, errors.purged))
+        return owed, more == 1
