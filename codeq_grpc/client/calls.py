@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import uuid
-from typing import TYPE_CHECKING, TypeVar
+import asyncio
+from typing import TYPE_CHECKING
 
 import grpc
 
 from codeq_grpc.client import channel as channels, errors
+from codeq_grpc.client.flows import Call
+from codeq_grpc.core.errors import CodeQError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from google.protobuf.message import Message
 
-    from codeq_grpc.core.errors import CodeQError
-
-Request = TypeVar("Request", bound="Message")
-Response = TypeVar("Response", bound="Message")
+    from codeq_grpc.client.flows import Flow, Response, Step, T
 
 
 class Calls:
@@ -32,85 +31,74 @@ class Calls:
         wait_for_ready: bool | None,
     ) -> None:
         self._channel = channel
-        self._authorization = (("authorization", f"Bearer {token}"),) if token else ()
+        self._token = token
         self._timeout = timeout
         self._wait_for_ready = wait_for_ready
         self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[Message, Message]] = {}
 
-    async def unary(
-        self,
-        method: str,
-        request: Request,
-        response: Callable[[], Response],
-        *,
-        timeout: float | None = None,
-        wait: float = 0.0,
-    ) -> Response:
-        """Calls `method`; `response` is its response class.
-
-        The deadline is `timeout` seconds plus `wait`, the time the server may take on purpose.
+    async def run(self, flow: Flow[T]) -> T:
+        """Runs a flow to its result.
 
         Raises:
-            CodeQError: The call failed.
+            CodeQError: A call failed, and the flow did not know better.
         """
-        limit = (self._timeout if timeout is None else timeout) + wait
-        metadata, request_id = self._metadata()
         try:
-            return await self._unary(method, response)(
-                request, timeout=limit, metadata=metadata, wait_for_ready=self._wait_for_ready
+            step = next(flow)
+            while True:
+                try:
+                    answer = await self._take(step)
+                except CodeQError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _take(self, step: Step) -> Message | None:
+        if isinstance(step, Call):
+            return await self._unary(step)
+        await asyncio.sleep(step.seconds)
+        return None
+
+    async def _unary(self, call: Call) -> Message:
+        limit = (self._timeout if call.timeout is None else call.timeout) + call.wait
+        metadata, request_id = channels.metadata(self._token)
+        try:
+            return await self._method(call)(
+                call.request, timeout=limit, metadata=metadata, wait_for_ready=self._wait_for_ready
             )
         except grpc.aio.AioRpcError as error:
-            raise _translated(error, request_id) from error
+            raise errors.from_call(error, request_id) from error
 
     async def stream(
-        self, method: str, request: Request, response: Callable[[], Response]
+        self, method: str, request: Message, response: Callable[[], Response]
     ) -> AsyncGenerator[Response]:
         """The messages of a server stream, without a deadline; closing it cancels the call.
 
         Raises:
             CodeQError: The stream failed.
         """
-        metadata, request_id = self._metadata()
-        multi: grpc.aio.UnaryStreamMultiCallable[Request, Response] = self._channel.unary_stream(
-            f"/{channels.SERVICE}/{method}",
-            request_serializer=_serialize,
-            response_deserializer=_parser(response),
+        metadata, request_id = channels.metadata(self._token)
+        multi: grpc.aio.UnaryStreamMultiCallable[Message, Response] = self._channel.unary_stream(
+            channels.path(method),
+            request_serializer=channels.serialize,
+            response_deserializer=channels.parser(response),
         )
         call = multi(request, metadata=metadata, wait_for_ready=self._wait_for_ready)
         try:
             async for message in call:
                 yield message
         except grpc.aio.AioRpcError as error:
-            raise _translated(error, request_id) from error
+            raise errors.from_call(error, request_id) from error
         finally:
             call.cancel()
 
-    def _unary(
-        self, method: str, response: Callable[[], Response]
-    ) -> grpc.aio.UnaryUnaryMultiCallable[Message, Response]:
-        if method not in self._methods:
-            self._methods[method] = self._channel.unary_unary(
-                f"/{channels.SERVICE}/{method}",
-                request_serializer=_serialize,
-                response_deserializer=_parser(response),
+    def _method(self, call: Call) -> grpc.aio.UnaryUnaryMultiCallable[Message, Message]:
+        if call.method not in self._methods:
+            self._methods[call.method] = self._channel.unary_unary(
+                channels.path(call.method),
+                request_serializer=channels.serialize,
+                response_deserializer=channels.parser(call.response),
             )
-        return self._methods[method]  # type: ignore[return-value]  # one response class a method
-
-    def _metadata(self) -> tuple[tuple[tuple[str, str], ...], str]:
-        request_id = uuid.uuid4().hex
-        return (*self._authorization, ("x-request-id", request_id)), request_id
-
-
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
-
-
-def _parser(response: Callable[[], Response]) -> Callable[[bytes], Response]:
-    parse: Callable[[bytes], Response] = response.FromString  # type: ignore[attr-defined]
-    return parse
-
-
-def _translated(error: grpc.aio.AioRpcError, request_id: str) -> CodeQError:
-    translated = errors.from_call(error)
-    translated.add_note(f"request id: {request_id}")
-    return translated
+        return self._methods[call.method]

@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from codeq.v1 import admin_service_pb2, codeq_service_pb2
 from codeq_grpc import __version__
 from codeq_grpc.core import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-SERVICE: Final = "codeq.v1.CodeQService"
+    from google.protobuf.message import Message
+
+    from codeq_grpc.client.flows import Response
+
+    Options = Sequence[tuple[str, str | int]]
+    Metadata = tuple[tuple[str, str], ...]
+
+_SERVICES: Final = (
+    codeq_service_pb2.DESCRIPTOR.services_by_name["CodeQService"],
+    admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"],
+)
+
+SERVICE_OF: Final = {
+    method.name: service.full_name for service in _SERVICES for method in service.methods
+}
+"""Method -> service: no two services have a method of the same name."""
 
 IDEMPOTENT: Final = (
     "GetTask",
+    "ListTasks",
     "AdminQueues",
+    "GetQueue",
+    "UpdateQueue",
+    "PauseQueue",
+    "ResumeQueue",
+    "ListWorkers",
     "Heartbeat",
     "Complete",
     "Fail",
@@ -29,7 +52,7 @@ IDEMPOTENT: Final = (
 SERVICE_CONFIG: Final = {
     "methodConfig": [
         {
-            "name": [{"service": SERVICE, "method": method} for method in IDEMPOTENT],
+            "name": [{"service": SERVICE_OF[method], "method": method} for method in IDEMPOTENT],
             "retryPolicy": {
                 "maxAttempts": 4,
                 "initialBackoff": "0.1s",
@@ -65,12 +88,47 @@ OPTIONS: Final = (
 
 
 def open_channel(
-    target: str,
-    credentials: grpc.ChannelCredentials | None = None,
-    options: Sequence[tuple[str, str | int]] = (),
+    target: str, credentials: grpc.ChannelCredentials | None = None, options: Options = ()
 ) -> grpc.aio.Channel:
     """A channel to `target`, in plain text without `credentials`; `options` override ours."""
-    merged = list({**dict(OPTIONS), **dict(options)}.items())
     if credentials is None:
-        return grpc.aio.insecure_channel(target, options=merged)
-    return grpc.aio.secure_channel(target, credentials, options=merged)
+        return grpc.aio.insecure_channel(target, options=_merged(options))
+    return grpc.aio.secure_channel(target, credentials, options=_merged(options))
+
+
+def open_sync_channel(
+    target: str, credentials: grpc.ChannelCredentials | None = None, options: Options = ()
+) -> grpc.Channel:
+    """The same in gRPC's synchronous API."""
+    if credentials is None:
+        return grpc.insecure_channel(target, options=_merged(options))
+    return grpc.secure_channel(target, credentials, options=_merged(options))
+
+
+def path(method: str) -> str:
+    """Where a method is called."""
+    return f"/{SERVICE_OF[method]}/{method}"
+
+
+def metadata(token: str | None) -> tuple[Metadata, str]:
+    """What goes along with a call, and the request id in it."""
+    request_id = uuid.uuid4().hex
+    own = (("x-request-id", request_id),)
+    return ((("authorization", f"Bearer {token}"), *own) if token else own), request_id
+
+
+def serialize(message: Message) -> bytes:
+    """A request as bytes."""
+    return message.SerializeToString()
+
+
+def parser(response: Callable[[], Response]) -> Callable[[bytes], Response]:
+    """What makes a response of bytes."""
+    parse: Callable[[bytes], Response] = response.FromString  # type: ignore[attr-defined]
+    return parse
+
+
+def _merged(options: Options) -> list[tuple[str, str | int]]:
+    merged: dict[str, str | int] = dict(OPTIONS)
+    merged.update(options)
+    return list(merged.items())

@@ -6,9 +6,19 @@ see `Worker`.
 
 from __future__ import annotations
 
+from codeq_grpc.worker.cancellation import CancelToken
 from codeq_grpc.worker.context import TaskContext
-from codeq_grpc.worker.outcomes import Reject, Retry
+from codeq_grpc.worker.outcomes import Cancelled, Reject, Retry
 from codeq_grpc.worker.reports import Ended
 from codeq_grpc.worker.worker import Worker, default_worker_id
 
-__all__ = ["Ended", "Reject", "Retry", "TaskContext", "Worker", "default_worker_id"]
+__all__ = [
+    "CancelToken",
+    "Cancelled",
+    "Ended",
+    "Reject",
+    "Retry",
+    "TaskContext",
+    "Worker",
+    "default_worker_id",
+]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING
 
 from codeq_grpc.client.payloads import decode
+from codeq_grpc.worker.cancellation import CancelToken
+from codeq_grpc.worker.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from codeq.v1.task_pb2 import ClaimedTask
+    from codeq.v1.task_pb2 import ClaimedTask, Payload, Progress
 
 
 class TaskContext:
@@ -20,12 +23,19 @@ class TaskContext:
     `lost` is set when the lease is lost: another worker may have the task, whatever this
     attempt still does is in vain and its end is not reported. An asynchronous handler is
     cancelled then; a handler that runs in a thread looks at `lost.is_set()` itself.
+
+    `cancelled` is set when somebody has cancelled the task while the lease holds. An
+    asynchronous handler is cancelled then, too; one in a thread calls
+    `cancelled.raise_if_cancelled()` from time to time. The task ends as CANCELLED, unless the
+    handler returns all the same: then it is COMPLETED.
     """
 
-    __slots__ = ("_task", "lost")
+    __slots__ = ("_task", "_tell", "cancelled", "lost")
 
-    def __init__(self, task: ClaimedTask) -> None:
+    def __init__(self, task: ClaimedTask, tell: Callable[[Progress], object] | None = None) -> None:
         self._task = task
+        self._tell = tell
+        self.cancelled = CancelToken()
         self.lost = asyncio.Event()
 
     @property
@@ -68,6 +78,15 @@ class TaskContext:
         """What the producer sent along."""
         return self._task.spec.headers
 
+    @property
+    def checkpoint(self) -> Payload | None:
+        """The last checkpoint that an earlier attempt has told."""
+        return self._task.checkpoint if self._task.HasField("checkpoint") else None
+
+    def checkpoint_value(self) -> object:
+        """The checkpoint by its content type, as `value`; None if there is none."""
+        return decode(self._task.checkpoint)
+
     def json(self) -> object:
         """The payload parsed as JSON, whatever its content type; ValueError if it is none."""
         return json.loads(self.payload)
@@ -75,6 +94,27 @@ class TaskContext:
     def value(self) -> object:
         """The payload by its content type: JSON parsed, text as str, anything else bytes."""
         return decode(self._task.spec.payload)
+
+    async def progress(self, fraction: float, message: str = "", checkpoint: object = None) -> None:
+        """Tells how far the work is, from 0 to 1, and lets other tasks of the loop run.
+
+        Does not wait: the progress goes out with a heartbeat, soon and at most once a second,
+        the latest of them. `checkpoint` is what `encode` takes, 256 KiB at most: the next
+        attempt finds the latest one, if this attempt does not complete.
+
+        Raises:
+            PayloadTooLarge: The checkpoint is.
+            TypeError, ValueError: The checkpoint has no JSON form, or `fraction` is none.
+        """
+        self.tell_progress(fraction, message, checkpoint)
+        await asyncio.sleep(0)
+
+    def tell_progress(self, fraction: float, message: str = "", checkpoint: object = None) -> None:
+        """As `progress`, from any thread."""
+        told = progress(fraction, message, checkpoint)
+        if self._tell is not None:
+            with contextlib.suppress(RuntimeError):  # the worker's loop is gone: nobody to tell
+                self._tell(told)
 
     def __repr__(self) -> str:
         return f"<task {self.task_id} {self.command} attempt {self.attempt}>"

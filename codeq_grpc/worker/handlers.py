@@ -26,6 +26,7 @@ class Handlers:
 
     def __init__(self, *, concurrency: int) -> None:
         self._handlers: dict[str, AsyncHandler] = {}
+        self._in_threads: set[str] = set()
         self._threads = min(concurrency, _THREADS_MAX)
         self._executor: ThreadPoolExecutor | None = None
 
@@ -48,6 +49,11 @@ class Handlers:
             self._handlers[command] = cast("AsyncHandler", handler)
         else:
             self._handlers[command] = self._in_thread(handler)
+            self._in_threads.add(command)
+
+    def runs_in_thread(self, command: str) -> bool:
+        """Whether its handler cannot be cancelled."""
+        return command in self._in_threads
 
     async def call(self, context: TaskContext) -> object:
         """Runs the handler of a task and returns what it returned."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from codeq.v1.codeq_service_pb2 import DIRECTIVE_KIND_LEASE_LOST
+from codeq.v1.codeq_service_pb2 import DIRECTIVE_KIND_CANCEL, DIRECTIVE_KIND_LEASE_LOST
 from codeq_grpc.client.errors import code_of
-from codeq_grpc.core import clock, limits
+from codeq_grpc.core import clock
 from codeq_grpc.core.errors import CodeQError
+from codeq_grpc.worker import progress
 from codeq_grpc.worker.leases import Key
-from codeq_grpc.worker.reports import FATAL
+from codeq_grpc.worker.refusals import FATAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from codeq_grpc.client import Client
+    from codeq.v1.codeq_service_pb2 import HeartbeatResponse
     from codeq_grpc.worker.leases import Lease, Leases
     from codeq_grpc.worker.outages import Outages
+    from codeq_grpc.worker.progress import Teller
     from codeq_grpc.worker.runner import Runner
 
 _TIMEOUT_MAX: Final = 10.0
@@ -25,18 +27,18 @@ _REPEAT_MAX: Final = 2.0
 
 
 class Heartbeats:
-    """One loop for all leases: a call for those that are past a third of their time."""
+    """One loop for all leases: a call for those past a third of their time or with progress."""
 
     def __init__(
         self,
-        client: Client,
+        teller: Teller,
         leases: Leases,
         runner: Runner,
         outages: Outages,
         *,
         on_fatal: Callable[[CodeQError], None],
     ) -> None:
-        self._client = client
+        self._teller = teller
         self._leases = leases
         self._runner = runner
         self._outages = outages
@@ -56,10 +58,9 @@ class Heartbeats:
         for lease in self._leases:
             if lease.deadline <= now:
                 self._end(lease, now)
-        # Those that are nearly due come along, so that fewer calls are made.
-        due = [lease for lease in self._leases if lease.beat_at - lease.length / 12 <= now]
-        for at in range(0, len(due), limits.BATCH_TASKS):
-            if not await self._beat(due[at : at + limits.BATCH_TASKS]):
+        due = [lease for lease in self._leases if lease.due_at <= now or lease.comes_along(now)]
+        for batch in progress.cut(due):
+            if not await self._beat(batch):
                 return False
         return True
 
@@ -75,25 +76,25 @@ class Heartbeats:
         shortest = min(lease.length for lease in leases)
         timeout = min(_TIMEOUT_MAX, max(_TIMEOUT_MIN, shortest / 4))
         try:
-            response = await self._client.heartbeat(
-                [lease.ref for lease in leases], timeout=timeout
-            )
+            response = await self._teller.beat(leases, timeout=timeout)
         except CodeQError as error:
             if code_of(error) in FATAL:
                 self._on_fatal(error)
             self._outages.failed("cannot extend leases", error)
             return False
         self._outages.over()
-        lost = {
-            Key.of(directive.lease): directive.reason
-            for directive in response.directives
-            if directive.kind == DIRECTIVE_KIND_LEASE_LOST
-        }
-        for lease in leases:
-            if (reason := lost.get(Key.of(lease.ref))) is None:
-                # From the moment of sending: the server's extension began no earlier.
-                lease.extend(sent)
-            else:
-                lease.beat_at = sent + lease.length / 3
-                self._runner.lose(lease.ref, reason)
+        self._obey(response, leases, sent)
         return True
+
+    def _obey(self, response: HeartbeatResponse, leases: list[Lease], sent: float) -> None:
+        orders = {Key.of(order.lease): order for order in response.directives}
+        for lease in leases:
+            order = orders.get(Key.of(lease.ref))
+            if order is not None and order.kind == DIRECTIVE_KIND_LEASE_LOST:
+                lease.beat_at = sent + lease.length / 3
+                self._runner.lose(lease.ref, order.reason)
+                continue
+            # From the moment of sending: the server's extension began no earlier.
+            lease.extend(sent)
+            if order is not None and order.kind == DIRECTIVE_KIND_CANCEL:
+                self._runner.withdraw(lease.ref, order.reason)

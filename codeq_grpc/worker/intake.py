@@ -21,7 +21,7 @@ from codeq_grpc.core import clock, limits
 from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.worker.backoff import Backoff
 from codeq_grpc.worker.leases import Grant
-from codeq_grpc.worker.reports import FATAL
+from codeq_grpc.worker.refusals import FATAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,6 +166,8 @@ class Intake:
     def _obey(self, directive: pb.Directive) -> None:
         if directive.kind == pb.DIRECTIVE_KIND_LEASE_LOST:
             self._runner.lose(directive.lease, directive.reason)
+        elif directive.kind == pb.DIRECTIVE_KIND_CANCEL:
+            self._runner.withdraw(directive.lease, directive.reason)
 
 
 def _interval(opened: pb.StreamOpened) -> float:

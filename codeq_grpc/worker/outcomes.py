@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from codeq.v1.task_pb2 import LeaseRef
 
 _ELLIPSIS: Final = "..."
+_CANCELLED: Final = "cancelled"
+"""The type of the error that an attempt of a cancelled task ends with."""
 
 
 class Retry(Exception):
@@ -50,6 +52,10 @@ class Reject(Exception):
         super().__init__(message)
         self.kind = kind
         self.detail = detail
+
+
+class Cancelled(Exception):
+    """Raised by `CancelToken.raise_if_cancelled`: the attempt ends because the task is to."""
 
 
 def completed(lease: LeaseRef, result: object) -> Outcome:
@@ -85,6 +91,11 @@ def failed(lease: LeaseRef, error: BaseException) -> Outcome:
     return outcome
 
 
+def cancelled(lease: LeaseRef, reason: str) -> Outcome:
+    """The end that the server was asked for; it makes the task CANCELLED."""
+    return failed(lease, Cancelled(reason))
+
+
 def refused(lease: LeaseRef, kind: str, message: str) -> Outcome:
     """The bad end for good, for an end that the server does not take."""
     error = TaskError(
@@ -110,6 +121,8 @@ def describe(error: BaseException) -> TaskError:
     told, kind, detail = error, None, None
     if isinstance(error, Retry | Reject):
         told, kind, detail = error.__cause__ or error, error.kind, error.detail
+    elif isinstance(error, Cancelled):
+        kind, detail = _CANCELLED, ""
     if detail is None:
         detail = "".join(traceback.format_exception(type(error), error, _below(error)))
     message = TaskError(

@@ -8,14 +8,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import grpc
-
-from codeq_grpc.client.errors import CallFailed, code_of
+from codeq_grpc.client.errors import code_of
 from codeq_grpc.core import clock, limits
-from codeq_grpc.core.errors import CodeQError, InvalidField, LeaseLost, TaskNotFound
+from codeq_grpc.core.errors import CodeQError, LeaseLost, TaskNotFound
 from codeq_grpc.wire.errors import from_item
 from codeq_grpc.worker import outcomes
 from codeq_grpc.worker.backoff import Backoff
+from codeq_grpc.worker.refusals import FATAL, refuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from codeq_grpc.worker.context import TaskContext
     from codeq_grpc.worker.leases import Lease, Leases
     from codeq_grpc.worker.outages import Outages
+    from codeq_grpc.worker.progress import Teller
 
     Batch = list[tuple[Lease, Outcome]]
 
@@ -38,9 +38,6 @@ _CALLS: Final = 4
 """Calls at a time; what ends meanwhile makes the next call larger."""
 _TIMEOUT: Final = 10.0
 _FRAMING: Final = 8
-
-FATAL: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
-"""No repeat helps against these, on any call of a worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +58,7 @@ class Reports:
     def __init__(
         self,
         client: Client,
+        teller: Teller,
         leases: Leases,
         outages: Outages,
         *,
@@ -68,6 +66,7 @@ class Reports:
         on_fatal: Callable[[CodeQError], None],
     ) -> None:
         self._client = client
+        self._teller = teller
         self._leases = leases
         self._outages = outages
         self._on_ended = on_ended
@@ -148,11 +147,15 @@ class Reports:
         backoff = Backoff()
         while batch:
             try:
+                # Before its end, or the next attempt would begin without the checkpoint.
+                await self._teller.flush(
+                    [lease for lease, outcome in batch if not outcome.HasField("complete")]
+                )
                 response = await self._client.report(
                     [outcome for _, outcome in batch], timeout=_TIMEOUT
                 )
             except CodeQError as error:
-                if _refuses(error) and len(batch) > 1:
+                if refuses(error) and len(batch) > 1:
                     # One of them is at fault; which one, halving finds out.
                     middle = len(batch) // 2
                     await self._report(batch[:middle])
@@ -183,7 +186,7 @@ class Reports:
             elif code_of(error) in FATAL:
                 self._on_fatal(error)
                 self._through(lease, None)
-            elif not _refuses(error):
+            elif not refuses(error):
                 again.append((lease, outcome))
             elif outcome.WhichOneof("outcome") == "complete":
                 # The attempt would end the same way next time, so it fails for good.
@@ -211,12 +214,3 @@ class Reports:
             self._on_ended(Ended(context=lease.context, outcome=outcome, seconds=seconds))
         except Exception:  # an observer must not cost the rest of the batch its answer
             logger.exception("on_ended failed")
-
-
-def _refuses(error: CodeQError) -> bool:
-    """The server will not take this however often it is sent."""
-    if isinstance(error, CallFailed):
-        # Without codeQ's own reason, "exhausted" is the transport's: the message is too large.
-        too_large = error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        return too_large or error.code is grpc.StatusCode.INVALID_ARGUMENT
-    return isinstance(error, InvalidField) or code_of(error) is grpc.StatusCode.INVALID_ARGUMENT

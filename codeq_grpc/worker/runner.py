@@ -68,11 +68,26 @@ class Runner:
         if lease.runner is not None:
             lease.runner.cancel()
 
+    def withdraw(self, ref: LeaseRef, reason: str) -> None:
+        """The task is to be cancelled: tells its handler and reports how it takes that.
+
+        Not so for one whose report is under way: that decides.
+        """
+        lease = self._leases.find(ref)
+        if lease is None or lease.reporting or lease.context.cancelled.is_set():
+            return
+        logger.info("to be cancelled: %s (%s)", lease.context, reason or "no reason given")
+        lease.context.cancelled.set(reason)
+        if lease.runner is None:
+            self._reports.add(lease, outcomes.cancelled(ref, reason))
+        elif not self._handlers.runs_in_thread(lease.context.command):
+            lease.runner.cancel()
+
     def stop(self) -> None:
         """Starts nothing more and gives back what waits; what runs goes on."""
         self._accepting = False
         waiting, self._waiting = self._waiting, deque()
-        self.receive(lease for lease in waiting if lease.held)
+        self.receive(lease for lease in waiting if lease.held and not lease.reporting)
 
     def cancel(self) -> None:
         """Cancels what runs; it is given back unless a handler ends all the same."""
@@ -94,7 +109,7 @@ class Runner:
     def _fill(self) -> None:
         while self._waiting and len(self._running) < self._concurrency:
             lease = self._waiting.popleft()
-            if lease.held:
+            if lease.held and not lease.reporting:
                 self._start(lease)
 
     def _start(self, lease: Lease) -> None:
@@ -113,8 +128,8 @@ class Runner:
         except asyncio.CancelledError as error:
             if lease.context.lost.is_set():
                 return None
-            if self._cancelled:
-                return outcomes.abandoned(lease.ref)
+            if lease.context.cancelled.is_set() or self._cancelled:
+                return self._cut_short(lease)
             # Something inside the handler was cancelled, not the handler: an error like others.
             return outcomes.failed(lease.ref, error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is gets reported
@@ -123,10 +138,17 @@ class Runner:
     def _ended(self, task: asyncio.Task[Outcome | None]) -> None:
         lease = self._running.pop(task)
         # Cancelled means: before its first step. A handler that began ends in `_run`.
-        outcome = outcomes.abandoned(lease.ref) if task.cancelled() else task.result()
+        outcome = self._cut_short(lease) if task.cancelled() else task.result()
         if outcome is not None and lease.held and not lease.reporting:
             self._reports.add(lease, outcome)
         self._fill()
         if not self._running:
             self._idle.set()
             self._reports.flush_soon()
+
+    @staticmethod
+    def _cut_short(lease: Lease) -> Outcome:
+        """The end of an attempt that was cancelled from here."""
+        if lease.context.cancelled.is_set():
+            return outcomes.cancelled(lease.ref, lease.context.cancelled.reason)
+        return outcomes.abandoned(lease.ref)

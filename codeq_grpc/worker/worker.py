@@ -19,6 +19,7 @@ from codeq_grpc.worker.heartbeats import Heartbeats
 from codeq_grpc.worker.intake import Intake
 from codeq_grpc.worker.leases import Leases
 from codeq_grpc.worker.outages import Outages
+from codeq_grpc.worker.progress import Teller
 from codeq_grpc.worker.reports import Ended, Reports
 from codeq_grpc.worker.runner import Runner
 
@@ -65,8 +66,10 @@ class Worker:
     A handler takes a `TaskContext` and returns the result: bytes, a `Payload`, something with a
     JSON form, or None for no result. If it is not asynchronous it runs in a thread. `Retry` and
     `Reject` end the attempt badly on purpose, any other exception by accident; the task's retry
-    policy decides what follows. Handlers run at least once per task and may run again after a
-    crash or a lost lease: let them be idempotent, or use `TaskContext.fence`.
+    policy decides what follows. From its context a handler learns that its task is cancelled or
+    its lease lost, and there it tells progress and checkpoints. Handlers run at least once per
+    task and may run again after a crash or a lost lease: let them be idempotent, or use
+    `TaskContext.fence`.
 
     `concurrency` handlers run at a time and no more tasks are held, but for `prefetch` that
     wait their turn. `lease_duration` replaces what the tasks ask for. `drain_timeout` is how
@@ -161,11 +164,12 @@ class Worker:
         span = self._lease_duration
         leases = Leases(None if span is None else seconds(span))
         outages = Outages(self._client)
+        teller = Teller(self._client)
         reports = Reports(
-            self._client, leases, outages, on_ended=self._on_ended, on_fatal=self._fail
+            self._client, teller, leases, outages, on_ended=self._on_ended, on_fatal=self._fail
         )
         runner = Runner(self._handlers, leases, reports, concurrency=self._concurrency)
-        heartbeats = Heartbeats(self._client, leases, runner, outages, on_fatal=self._fail)
+        heartbeats = Heartbeats(teller, leases, runner, outages, on_fatal=self._fail)
         intake = Intake(
             self._client,
             self._request(),

@@ -77,7 +77,7 @@ def test_a_node_client_completes_1000_tasks_exactly_once_through_drains_and_a_re
     assert told["problems"] == []
     assert told["enqueued"] == told["completedOnce"] == told["completed"] == 1000
     assert told["unknown"] == told["corrupt"] == 0
-    assert told["rightPayloads"] == told["rightResults"] == 1000
+    assert told["droppedPayloads"] == told["rightResults"] == 1000
     assert (told["failed"], told["abandoned"]) == (10, 10)
     assert told["claims"] == told["fences"] == 1000 + 10 + 10 + 1
 

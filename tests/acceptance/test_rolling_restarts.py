@@ -130,6 +130,9 @@ async def test_five_rolling_restarts_of_two_servers_lose_nothing_and_delay_nothi
         return Client(target, token=credential[0], options=round_robin)
 
     load = Load(connect)
+    async with connect() as client:
+        for command in (_PUSHED, _PULLED):
+            await client.update_queue(command, retain_payload=True)
     async with load.running():
         for server in servers * _ROUNDS:
             before = load.handled.total()

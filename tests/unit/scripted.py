@@ -1,22 +1,29 @@
-"""A codeQ server that does what a test tells it, over a real connection, without a store."""
+"""codeQ servers that do what a test tells them, over a real connection, without a store."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from codeq.v1 import codeq_service_pb2 as pb, codeq_service_pb2_grpc as services, task_pb2
+from codeq.v1 import (
+    admin_service_pb2_grpc as admin_services,
+    codeq_service_pb2 as pb,
+    codeq_service_pb2_grpc as services,
+    task_pb2,
+)
 from codeq_grpc.client import Client
+from codeq_grpc.client.channel import SERVICE_OF
+from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.wire.errors import DETAILS_KEY, to_item, to_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from codeq_grpc.core.errors import CodeQError
+    from google.protobuf.message import Message
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -45,7 +52,11 @@ class Scripted(services.CodeQServiceServicer):
         self.reports: list[int] = []
         self.beats: list[list[int]] = []
         self.batches: list[pb.BatchEnqueueRequest] = []
+        self.progress: list[tuple[int, task_pb2.Progress]] = []
+        """Of heartbeats that were not made to fail, with the fence."""
         self.lost: set[int] = set()
+        self.withdrawn: dict[int, str] = {}
+        """Fence -> reason; told in heartbeats."""
         self.fail_calls: deque[CodeQError] = deque()
         """Raised by the next calls of Report and Heartbeat, one each."""
         self.fail_items: dict[int, CodeQError] = {}
@@ -55,11 +66,16 @@ class Scripted(services.CodeQServiceServicer):
         self._fences = 0
 
     def offer(
-        self, command: str, payload: bytes = b"", *, lease: float | None = None, attempt: int = 1
+        self,
+        command: str,
+        payload: bytes = b"",
+        *,
+        lease: float | None = None,
+        checkpoint: task_pb2.Payload | None = None,
     ) -> int:
         """Makes a task claimable; returns the fence it will have."""
         self._fences += 1
-        task = task_pb2.ClaimedTask(attempt=attempt, max_attempts=5)
+        task = task_pb2.ClaimedTask(attempt=1, max_attempts=5, checkpoint=checkpoint)
         task.lease.task_id = f"t{self._fences}"
         task.lease.fence = self._fences
         task.spec.command = command
@@ -114,13 +130,16 @@ class Scripted(services.CodeQServiceServicer):
         self.beats.append([beat.lease.fence for beat in request.leases])
         if self.fail_calls:
             await _abort(context, self.fail_calls.popleft())
-        return pb.HeartbeatResponse(
-            directives=[
-                pb.Directive(lease=beat.lease, kind=pb.DIRECTIVE_KIND_LEASE_LOST, reason="LOST")
-                for beat in request.leases
-                if beat.lease.fence in self.lost
-            ]
-        )
+        response = pb.HeartbeatResponse()
+        for beat in request.leases:
+            fence = beat.lease.fence
+            if beat.HasField("progress"):
+                self.progress.append((fence, beat.progress))
+            if fence in self.lost:
+                response.directives.append(_lost(beat.lease))
+            elif fence in self.withdrawn:
+                response.directives.append(cancel(fence, self.withdrawn[fence]))
+        return response
 
     async def Report(self, request: pb.ReportRequest, context: Context) -> pb.ReportResponse:
         self.reports.append(len(request.outcomes))
@@ -147,20 +166,67 @@ class Scripted(services.CodeQServiceServicer):
         )
 
 
+class Answering(services.CodeQServiceServicer, admin_services.AdminServiceServicer):
+    """Answers unary calls from lists, one reply each, and keeps the requests.
+
+    A reply is a message, an error, a bare status as from no codeQ server, or a function.
+    """
+
+    def __init__(self, **replies: list[Any]) -> None:
+        self.requests: dict[str, list[Any]] = defaultdict(list)
+        self._replies = {method: deque(listed) for method, listed in replies.items()}
+
+    def next_reply(self, method: str, request: Message) -> Any:
+        self.requests[method].append(request)
+        return self._replies[method].popleft()
+
+
+def _answers(method: str) -> Callable[..., Awaitable[Message]]:
+    async def answer(self: Answering, request: Message, context: Context) -> Message:
+        reply = self.next_reply(method, request)
+        if isinstance(reply, CodeQError):
+            await _abort(context, reply)
+        if isinstance(reply, grpc.StatusCode):
+            await context.abort(reply, "said by nobody")
+        found: Message = await reply(request) if callable(reply) else reply
+        return found
+
+    return answer
+
+
+for _method in SERVICE_OF:
+    if _method not in {"StreamClaim", "WatchTasks"}:
+        setattr(Answering, _method, _answers(_method))
+
+
+def cancel(fence: int, reason: str = "") -> pb.Directive:
+    """An order to cancel a task of `Scripted.offer`."""
+    ref = task_pb2.LeaseRef(task_id=f"t{fence}", fence=fence)
+    return pb.Directive(lease=ref, kind=pb.DIRECTIVE_KIND_CANCEL, reason=reason)
+
+
+def _lost(ref: task_pb2.LeaseRef) -> pb.Directive:
+    return pb.Directive(lease=ref, kind=pb.DIRECTIVE_KIND_LEASE_LOST, reason="LOST")
+
+
 async def _abort(context: Context, error: CodeQError) -> None:
     code, message, details = to_status(error)
     await context.abort(code, message, ((DETAILS_KEY, details),))
 
 
 @asynccontextmanager
-async def serving(scripted: Scripted) -> AsyncIterator[Client]:
+async def serving(
+    scripted: services.CodeQServiceServicer, *, timeout: float = 5
+) -> AsyncIterator[Client]:
     """A client of the scripted server."""
     server = grpc.aio.server()
     services.add_CodeQServiceServicer_to_server(scripted, server)
+    if isinstance(scripted, Answering):
+        admin_services.add_AdminServiceServicer_to_server(scripted, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with Client(f"127.0.0.1:{port}", timeout=5) as client:
+        async with Client(f"127.0.0.1:{port}", timeout=timeout) as client:
             yield client
     finally:
         await server.stop(None)

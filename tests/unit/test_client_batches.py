@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from codeq.v1 import codeq_service_pb2 as pb
 from codeq_grpc.client import spec
-from codeq_grpc.client.batches import cut, whole
+from codeq_grpc.client.batches import cut, cut_async, whole
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import CodeQError, PayloadTooLarge
 from tests.unit.scripted import Scripted, serving
@@ -28,7 +28,7 @@ async def flow(specs: list[TaskSpec]) -> AsyncIterator[TaskSpec]:
 @given(sizes=st.lists(st.integers(0, 400), max_size=40), tasks=st.integers(1, 8))
 async def test_nothing_is_lost_reordered_or_over_the_limits(sizes: list[int], tasks: int) -> None:
     specs = [spec("c", bytes(size), headers={"n": str(n)}) for n, size in enumerate(sizes)]
-    batches = [batch async for batch in cut(flow(specs), tasks=tasks, size=1000)]
+    batches = [batch async for batch in cut_async(flow(specs), tasks=tasks, size=1000)]
     assert [one for batch in batches for one in batch] == specs
     for batch in batches:
         assert 1 <= len(batch) <= tasks
@@ -37,14 +37,14 @@ async def test_nothing_is_lost_reordered_or_over_the_limits(sizes: list[int], ta
 
 async def test_a_spec_beyond_the_limit_comes_alone() -> None:
     specs = [spec("c", b"x"), spec("c", bytes(2000)), spec("c", b"x")]
-    assert [len(batch) async for batch in cut(specs, size=1000)] == [1, 1, 1]
+    assert [len(batch) async for batch in cut_async(specs, size=1000)] == [1, 1, 1]
 
 
-async def test_an_atomic_batch_is_one_call_or_none() -> None:
-    assert len(await whole([spec("c")] * 1000)) == 1000
-    assert await whole([]) == []
+def test_an_atomic_batch_is_one_call_or_none() -> None:
+    assert len(whole(cut([spec("c")] * 1000, tasks=1000))) == 1000
+    assert whole(cut([])) == []
     with pytest.raises(ValueError, match="one call"):
-        await whole([spec("c")] * 1001)
+        whole(cut([spec("c")] * 1001, tasks=1000))
 
 
 async def test_results_keep_the_order_and_what_cannot_be_sent_is_an_error() -> None:

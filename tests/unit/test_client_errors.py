@@ -30,18 +30,18 @@ def test_an_error_comes_back_as_it_was_raised(kind: type[errors.CodeQError]) -> 
 
 
 def test_a_reason_of_a_newer_server_keeps_its_code() -> None:
-    class QueueFull(errors.CodeQError):
-        reason = "QUEUE_FULL"
+    class RateLimited(errors.CodeQError):
+        reason = "RATE_LIMITED"
 
-    CODES[QueueFull] = grpc.StatusCode.RESOURCE_EXHAUSTED
+    CODES[RateLimited] = grpc.StatusCode.RESOURCE_EXHAUSTED
     try:
-        error = call_error(QueueFull("full"))
+        error = call_error(RateLimited("too fast"))
     finally:
-        del CODES[QueueFull]
+        del CODES[RateLimited]
     found = from_call(error)
     assert isinstance(found, CallFailed)
     assert code_of(found) is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert found.message == "full"
+    assert found.message == "too fast"
 
 
 async def test_nobody_there() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from codeq.v1.task_pb2 import Payload
-from codeq_grpc.client import RetryPolicy, decode, encode, spec
+from codeq_grpc.client import ConflictPolicy, RetryPolicy, decode, encode, spec
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8")),
@@ -72,8 +72,42 @@ def test_a_spec_has_what_was_asked_for_and_nothing_else() -> None:
     assert dict(full.headers) == {"a": "b"}
 
 
-def test_run_time_is_aware() -> None:
+def test_a_spec_says_when_to_give_up_what_it_waits_for_and_how_it_is_found() -> None:
+    full = spec(
+        "c",
+        attempt_timeout=timedelta(minutes=1),
+        idempotency_key="k",
+        idempotency_ttl=60,
+        conflict_policy="replace",
+        concurrency_key="customer-7",
+        depends_on=(task_id for task_id in ("a", "b")),
+        labels={"run": "7"},
+    )
+    assert full.attempt_timeout.ToSeconds() == 60
+    assert (full.idempotency_key, full.idempotency_ttl.ToSeconds()) == ("k", 60)
+    assert full.conflict_policy == ConflictPolicy.CONFLICT_POLICY_REPLACE
+    assert full.concurrency_key == "customer-7"
+    assert list(full.depends_on) == ["a", "b"]
+    assert dict(full.labels) == {"run": "7"}
+
+
+def test_policies_go_by_their_value_or_their_name() -> None:
+    value = ConflictPolicy.CONFLICT_POLICY_FAIL
+    assert spec("c", conflict_policy=value) == spec("c", conflict_policy="fail")
+    with pytest.raises(ValueError, match="CONFLICT_POLICY_NOPE"):
+        spec("c", conflict_policy="nope")
+
+
+def test_one_dependency_is_no_list_of_them() -> None:
+    with pytest.raises(TypeError, match="list"):
+        spec("c", depends_on="a")
+
+
+def test_times_are_aware() -> None:
     at = datetime(2026, 3, 1, 12, tzinfo=UTC)
     assert spec("c", run_time=at).run_time.ToDatetime(UTC) == at
-    with pytest.raises(ValueError, match="aware"):
+    assert spec("c", expire_time=at).expire_time.ToDatetime(UTC) == at
+    with pytest.raises(ValueError, match="run_time must be aware"):
         spec("c", run_time=at.replace(tzinfo=None))
+    with pytest.raises(ValueError, match="expire_time must be aware"):
+        spec("c", expire_time=at.replace(tzinfo=None))

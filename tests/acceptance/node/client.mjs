@@ -38,13 +38,13 @@ async function enqueue(api, tasks) {
 }
 
 async function readBack(api, ids, tasks) {
-  const found = { completed: 0, rightResults: 0, rightPayloads: 0 };
+  const found = { completed: 0, rightResults: 0, droppedPayloads: 0 };
   await each(ids, async (id, at) => {
     const { task } = await api.repeat('GetTask', { task_id: id, view: 'TASK_VIEW_FULL' });
     const { data } = tasks[at].payload;
     if (task.state === 'TASK_STATE_COMPLETED') found.completed += 1;
     if (task.result?.data.equals(expectedResult(data).data)) found.rightResults += 1;
-    if (task.spec.payload.data.equals(data)) found.rightPayloads += 1;
+    if (task.spec.payload === null) found.droppedPayloads += 1;
   });
   return found;
 }

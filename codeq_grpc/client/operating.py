@@ -1,0 +1,117 @@
+"""What operators call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb
+from codeq_grpc.client import filters, queues, selections
+from codeq_grpc.client.connection import Connection
+from codeq_grpc.client.flows import call
+from codeq_grpc.client.specs import Span, aware
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+    from typing import Unpack
+
+    from codeq.v1.queue_pb2 import Queue
+    from codeq.v1.task_pb2 import TaskState
+    from codeq_grpc.client.filters import FilterOptions
+    from codeq_grpc.client.queues import QueueSettings
+    from codeq_grpc.client.selections import CancelTotal, RedriveTotal
+
+
+class Operating(Connection):
+    """Cancels, redrives and deletes tasks; sets, pauses and purges queues."""
+
+    async def cancel(self, task_ids: str | Iterable[str], reason: str = "") -> CancelTotal:
+        """Withdraws tasks; the worker of one that is IN_PROGRESS is told and may yet complete it.
+
+        More than 1000 ids make several calls. When one of them fails, the earlier ones stand.
+        """
+        return await self._run(selections.cancel(task_ids, reason))
+
+    async def cancel_matching(
+        self,
+        command: str,
+        *,
+        reason: str = "",
+        limit: int | None = None,
+        **options: Unpack[FilterOptions],
+    ) -> CancelTotal:
+        """Withdraws what matches, up to `limit` tasks, in as many calls as it takes."""
+        chosen = filters.task_filter(command, **options)
+        return await self._run(selections.cancel_matching(chosen, reason, limit))
+
+    async def redrive(
+        self, task_ids: str | Iterable[str], spread: Span | None = None
+    ) -> RedriveTotal:
+        """Makes FAILED, CANCELLED or EXPIRED tasks claimable again, with fresh attempts.
+
+        `spread` makes them so over this long instead of at once. More than 1000 ids make
+        several calls. When one of them fails, the earlier ones stand.
+        """
+        return await self._run(selections.redrive(task_ids, spread))
+
+    async def redrive_matching(
+        self,
+        command: str,
+        *,
+        spread: Span | None = None,
+        limit: int | None = None,
+        **options: Unpack[FilterOptions],
+    ) -> RedriveTotal:
+        """As `redrive`, of what matches, up to `limit` tasks, in as many calls as it takes."""
+        chosen = filters.task_filter(command, **options)
+        return await self._run(selections.redrive_matching(chosen, spread, limit))
+
+    async def cleanup(
+        self,
+        *,
+        limit: int | None = None,
+        before: datetime | None = None,
+        states: Iterable[TaskState] = (),
+    ) -> pb.AdminCleanupResponse:
+        """Deletes up to `limit` (default 1000) tasks that ended before an aware time.
+
+        Call it again while the response says that `limit` were deleted.
+        """
+        request = pb.AdminCleanupRequest(limit=limit, states=states)
+        if before is not None:
+            request.before.FromDatetime(aware("before", before))
+        return await self._run(call("AdminCleanup", request, pb.AdminCleanupResponse))
+
+    async def get_queue(self, command: str) -> Queue:
+        """Reads the settings of a queue, defaults filled in.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+        """
+        return await self._run(queues.get_queue(command))
+
+    async def update_queue(self, command: str, **settings: Unpack[QueueSettings]) -> Queue:
+        """Changes the settings given, making the queue if need be; all others stay.
+
+        None goes back to the server's default. Of a retry policy the fields that are set in it
+        change.
+        """
+        return await self._run(queues.update_queue(command, **settings))
+
+    async def pause_queue(self, command: str, reason: str = "") -> None:
+        """Stops claims; enqueues go on."""
+        request = admin_pb.PauseQueueRequest(command=command, reason=reason)
+        await self._run(call("PauseQueue", request, admin_pb.PauseQueueResponse))
+
+    async def resume_queue(self, command: str) -> None:
+        """Undoes `pause_queue`."""
+        request = admin_pb.ResumeQueueRequest(command=command)
+        await self._run(call("ResumeQueue", request, admin_pb.ResumeQueueResponse))
+
+    async def purge_queue(self, command: str) -> int:
+        """Cancels every task that is not leased and has not ended; tells how many."""
+        return await self._run(queues.purge_queue(command))
+
+    async def workers(self, command: str = "") -> list[admin_pb.Worker]:
+        """Live workers of one queue, or of all."""
+        return await self._run(queues.workers(command))
