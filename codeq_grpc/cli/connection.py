@@ -14,11 +14,12 @@ from codeq_grpc.core.errors import CodeQError, CredentialMissing
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from codeq_grpc.client import Client
+    from codeq_grpc.cli.stepwise import StepwiseClient
 
 T = TypeVar("T")
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
+_OUTAGES = frozenset({"DEADLINE_EXCEEDED", "DRAINING", "SERVER_UNAVAILABLE", "STORE_UNAVAILABLE"})
 
 
 class Failure(click.ClickException):
@@ -37,13 +38,13 @@ class Connection:
     token: str | None
     as_json: bool
 
-    def client(self) -> Client:
+    def client(self) -> StepwiseClient:
         """A client, not yet open."""
-        from codeq_grpc.client import Client
+        from codeq_grpc.cli.stepwise import StepwiseClient
 
-        return Client(self.address, token=self.token)
+        return StepwiseClient(self.address, token=self.token)
 
-    def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
+    def run(self, work: Callable[[StepwiseClient], Awaitable[T]]) -> T:
         """Runs `work` with an open client.
 
         Raises:
@@ -77,6 +78,11 @@ def describe(error: CodeQError) -> str:
     message = " ".join(error.message.split())
     unnamed = [path for path in error.fields if path not in message]
     return f"{error.reason}: {message}" + (f" ({', '.join(unnamed)})" if unnamed else "")
+
+
+def is_outage(error: CodeQError) -> bool:
+    """Whether the call may well succeed a moment later, without anybody doing anything here."""
+    return error.reason in _OUTAGES
 
 
 def _cause(error: CodeQError) -> str:

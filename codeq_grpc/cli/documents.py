@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from google.protobuf.json_format import MessageToDict
 
-from codeq.v1.task_pb2 import TaskState
+from codeq.v1.task_pb2 import ConflictPolicy, TaskState
 from codeq_grpc.client.payloads import decode, is_json
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    from codeq.v1.queue_pb2 import QueueStats
-    from codeq.v1.task_pb2 import Payload, Task, TaskError
+    from codeq.v1.task_pb2 import Payload, Progress, Task, TaskError
+    from codeq_grpc.core.errors import CodeQError
 
 Document = dict[str, Any]
 _TEXT_MAX = 100_000
@@ -37,6 +38,14 @@ def state_name(state: TaskState) -> str:
         return TaskState.Name(state).removeprefix("TASK_STATE_")
     except ValueError:
         return str(state)
+
+
+def policy_name(policy: ConflictPolicy) -> str:
+    """`REPLACE` for CONFLICT_POLICY_REPLACE."""
+    try:
+        return ConflictPolicy.Name(policy).removeprefix("CONFLICT_POLICY_")
+    except ValueError:
+        return str(policy)
 
 
 def payload(message: Payload) -> object:
@@ -57,18 +66,29 @@ def task(message: Task) -> Document:
     document["attempt"] = message.attempt
     if message.spec.HasField("payload"):
         document["spec"]["payload"] = payload(message.spec.payload)
+    if message.spec.conflict_policy:
+        document["spec"]["conflictPolicy"] = policy_name(message.spec.conflict_policy)
     if message.HasField("result"):
         document["result"] = payload(message.result)
+    if message.progress.HasField("checkpoint"):
+        document["progress"]["checkpoint"] = payload(message.progress.checkpoint)
+    for attempt, shown in zip(message.attempts, document.get("attempts", ()), strict=True):
+        shown["fence"] = attempt.fence
     return document
 
 
-def queue(message: QueueStats) -> Document:
-    """Numbers of a queue, all of them and as numbers: Python's JSON is exact for 64 bits."""
+def complete(message: Message) -> Document:
+    """A message with all its fields, numbers as numbers: Python's JSON is exact for 64 bits."""
     document: Document = MessageToDict(message, always_print_fields_with_no_presence=True)
     for field in message.DESCRIPTOR.fields:
         if field.json_name in document and field.cpp_type == field.CPPTYPE_INT64:
             document[field.json_name] = int(document[field.json_name])
     return document
+
+
+def failure(error: CodeQError, task_id: str) -> Document:
+    """What was wrong with one task of several."""
+    return {"taskId": task_id, "reason": error.reason, "message": error.message}
 
 
 def time(message: Timestamp) -> str:
@@ -88,10 +108,15 @@ def text(message: Payload) -> str:
     return shown if len(shown) <= _TEXT_MAX else f"{shown[:_TEXT_MAX]}\n({len(data)} bytes in all)"
 
 
+def harmless(content: str) -> str:
+    """What others have written, without what a terminal would obey."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", content)
+
+
 def echo(content: str) -> None:
     """Prints what others have written, e.g. a result: as it is, but harmless to a terminal."""
     if sys.stdout.isatty():
-        content = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", content)
+        content = harmless(content)
     # Without `color` click would leave out what looks like colours.
     click.echo(content, color=True)
 
@@ -99,3 +124,9 @@ def echo(content: str) -> None:
 def error(message: TaskError) -> str:
     """Type and message of an error in one line."""
     return ": ".join(filter(None, (message.type, " ".join(message.message.split()))))
+
+
+def progress(message: Progress) -> str:
+    """How far a task is, in one line: `40% resizing`."""
+    said = " ".join(message.message.split())
+    return f"{message.fraction:.0%} {said}".rstrip() if message.fraction or said else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from codeq_grpc.cli.connection import connected
-from codeq_grpc.cli.values import duration, header, priority, text
+from codeq_grpc.cli.values import duration, moment, pair, priority, text
 
 if TYPE_CHECKING:
     from codeq_grpc.cli.connection import Connection
@@ -37,12 +37,40 @@ find . -name '*.png' | codeq enqueue thumbnail --files-from -
     "--priority", type=priority, metavar="LEVEL", help="low, normal, high, critical, or 0 to 9."
 )
 @click.option("--delay", type=duration, help="Not before this time has passed, e.g. 10s.")
+@click.option("--expire-in", type=duration, help="Not after this time has passed: EXPIRED then.")
+@click.option("--expire-at", type=moment, metavar="TIME", help="Not after this time, in UTC.")
 @click.option("--lease", type=duration, help="How long a worker has for it, e.g. 5m.")
+@click.option("--attempt-timeout", type=duration, help="Longest attempt, whatever the worker says.")
 @click.option("--max-attempts", type=click.IntRange(1, 100), help="Attempts allowed.")
+@click.option("--idempotency-key", type=text, metavar="KEY", help="One task for each key.")
+@click.option("--idempotency-ttl", type=duration, help="How long the key counts, e.g. 1h.")
+@click.option(
+    "--on-conflict",
+    type=click.Choice(["use_existing", "fail", "replace"]),
+    help="When the key has a task already; use_existing by default.",
+)
+@click.option(
+    "--concurrency-key", type=text, metavar="KEY", help="Few of one key at once, as the queue says."
+)
+@click.option(
+    "--depends-on",
+    type=text,
+    multiple=True,
+    metavar="ID",
+    help="Not before this task is completed; may be repeated.",
+)
+@click.option(
+    "--label",
+    "labels",
+    type=pair,
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="To find it by; may be repeated.",
+)
 @click.option(
     "--header",
     "headers",
-    type=header,
+    type=pair,
     multiple=True,
     metavar="KEY=VALUE",
     help="Carried to the worker.",
@@ -63,9 +91,10 @@ def enqueue(
     Without files it is one task, with the payload of --payload or none. Prints the ids of the
     tasks, with --wait how they ended; the exit code is 1 if one failed.
     """
-    if options["timeout"] is not None and not options["wait"]:
-        raise click.UsageError("--timeout goes with --wait")
+    _check(options)
     inputs = _inputs(payload, content_type, options)
+    if len(inputs) > 1 and options["idempotency_key"] is not None:
+        raise click.UsageError("one --idempotency-key is for one task; there are several files")
 
     from codeq_grpc.cli.enqueuing import Enqueuing, spec_options
 
@@ -75,6 +104,16 @@ def enqueue(
     )
     if enqueuing.failures:
         raise click.exceptions.Exit(1)
+
+
+def _check(options: dict[str, Any]) -> None:
+    if options["timeout"] is not None and not options["wait"]:
+        raise click.UsageError("--timeout goes with --wait")
+    if options["expire_in"] is not None and options["expire_at"] is not None:
+        raise click.UsageError("a task expires once: --expire-in or --expire-at")
+    for name in ("idempotency_ttl", "on_conflict"):
+        if options[name] is not None and options["idempotency_key"] is None:
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with --idempotency-key")
 
 
 def _inputs(payload: str | None, content_type: str | None, options: dict[str, Any]) -> list[Input]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -18,6 +19,7 @@ from codeq_grpc.core.errors import CodeQError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from datetime import datetime
 
     from codeq.v1.codeq_service_pb2 import EnqueueResponse
     from codeq.v1.task_pb2 import TaskSpec
@@ -35,10 +37,28 @@ def spec_options(options: dict[str, Any]) -> SpecOptions:
     return {
         "priority": options["priority"],
         "delay": options["delay"],
+        "expire_time": _expire_time(options),
         "lease_duration": options["lease"],
-        "headers": dict(options["headers"]),
+        "attempt_timeout": options["attempt_timeout"],
         "retry_policy": None if attempts is None else RetryPolicy(max_attempts=attempts),
+        "idempotency_key": options["idempotency_key"],
+        "idempotency_ttl": options["idempotency_ttl"],
+        "conflict_policy": options["on_conflict"],
+        "concurrency_key": options["concurrency_key"],
+        "depends_on": options["depends_on"],
+        "labels": dict(options["labels"]),
+        "headers": dict(options["headers"]),
     }
+
+
+def _expire_time(options: dict[str, Any]) -> datetime | None:
+    if options["expire_in"] is None:
+        at: datetime | None = options["expire_at"]
+        return at
+    try:
+        return clock.now() + timedelta(seconds=options["expire_in"])
+    except OverflowError:
+        raise click.UsageError("--expire-in lies beyond the calendar") from None
 
 
 class Enqueuing:
@@ -119,11 +139,15 @@ class Enqueuing:
     def _take(self, one: Input, result: EnqueueResponse, *, quiet: bool) -> None:
         sent = Sent(result.task_id, one.label)
         self._sent.append(sent)
+        if self._options["idempotency_key"] and not (result.created or self._as_json):
+            state = documents.state_name(result.state)
+            click.echo(f"{sent.task_id} has this key already, {state}", err=True)
         if quiet:
             return
         if self._as_json:
             state = documents.state_name(result.state)
-            click.echo(documents.line({"taskId": sent.task_id, "state": state, **sent.name()}))
+            document = {"taskId": sent.task_id, "state": state, "created": result.created}
+            click.echo(documents.line({**document, **sent.name()}))
         else:
             click.echo(sent.task_id)
 

@@ -14,28 +14,23 @@ import click
 from codeq_grpc import __version__
 from codeq_grpc.cli.dev import dev
 from codeq_grpc.cli.enqueue import enqueue
+from codeq_grpc.cli.groups import Ordered
 from codeq_grpc.cli.queues import queues
 from codeq_grpc.cli.serve import serve
-from codeq_grpc.cli.tasks import show
+from codeq_grpc.cli.tasks import tasks
 from codeq_grpc.cli.token import token
+from codeq_grpc.cli.top import top
 from codeq_grpc.cli.work import work
+from codeq_grpc.cli.workers import workers
 
 
-class Commands(click.Group):
-    """Commands in the order of a first acquaintance, not of the alphabet."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Names, in the order of their registration."""
-        return list(self.commands)
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Ordered, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="codeq")
 def codeq() -> None:
     """Work with codeQ, a task queue in front of Redis or Valkey."""
 
 
-for command in (dev, enqueue, work, queues, show, serve, token):
+for command in (dev, enqueue, work, queues, tasks, workers, top, serve, token):
     codeq.add_command(command)
 
 

@@ -27,9 +27,9 @@ class Advance(Protocol):
 
 
 @contextmanager
-def bar(label: str, total: int) -> Iterator[Advance]:
-    """Progress towards `total`."""
-    if total <= _FEW:
+def bar(label: str, total: int | None) -> Iterator[Advance]:
+    """Progress towards `total`, None where that is not known."""
+    if total is not None and total <= _FEW:
         yield _nothing
     elif sys.stderr.isatty():
         with _rich_bar(label, total) as advance:
@@ -43,7 +43,7 @@ def _nothing(count: int = 1) -> None:
 
 
 @contextmanager
-def _rich_bar(label: str, total: int) -> Iterator[Advance]:
+def _rich_bar(label: str, total: int | None) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -60,7 +60,7 @@ def _rich_bar(label: str, total: int) -> Iterator[Advance]:
 
 
 class _Lines:
-    def __init__(self, label: str, total: int) -> None:
+    def __init__(self, label: str, total: int | None) -> None:
         self._label = label
         self._total = total
         self._done = 0
@@ -69,6 +69,7 @@ class _Lines:
     def __call__(self, count: int = 1) -> None:
         self._done += count
         now = clock.monotonic()
-        if now - self._said_at >= _EVERY and self._done < self._total:
+        if now - self._said_at >= _EVERY and (self._total is None or self._done < self._total):
             self._said_at = now
-            click.echo(f"{self._label} {self._done} of {self._total}", err=True)
+            of = "" if self._total is None else f" of {self._total}"
+            click.echo(f"{self._label} {self._done}{of}", err=True)

@@ -72,7 +72,8 @@ def work(
     The program gets the payload on its standard input and CODEQ_TASK_ID, CODEQ_COMMAND,
     CODEQ_ATTEMPT, CODEQ_FENCE and CODEQ_HEADER_<NAME> in its environment. What it writes to
     standard output is the result. Any exit code but 0 fails the attempt, with the last line of
-    standard error as its message.
+    standard error as its message. A program whose task is cancelled gets SIGTERM and, if it goes
+    on for 5 seconds, SIGKILL.
 
     The first Ctrl-C or SIGTERM lets running programs finish, the second ends them and gives
     their tasks back.

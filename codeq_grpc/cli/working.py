@@ -40,6 +40,7 @@ class Working:
         self._concurrency = concurrency
         self._done = 0
         self._failed = 0
+        self._cancelled = 0
         self._shown = 0
         self._began = clock.monotonic()
 
@@ -63,19 +64,20 @@ class Working:
 
     def ended(self, ended: Ended) -> None:
         """Counts an attempt; with --json, one line about it."""
-        kind = "lost" if ended.outcome is None else ended.outcome.WhichOneof("outcome")
-        self._done += kind == "complete"
-        self._failed += kind == "fail"
+        end = _end(ended)
+        self._done += end == "COMPLETED"
+        self._failed += end == "ATTEMPT_FAILED"
+        self._cancelled += end == "CANCELLED"
         if not self._connection.as_json:
             return
         document: documents.Document = {
             "taskId": ended.context.task_id,
             "command": ended.context.command,
             "attempt": ended.context.attempt,
-            "end": _KINDS.get(kind or "", "LEASE_LOST"),
+            "end": end,
             "seconds": round(ended.seconds, 3),
         }
-        if ended.outcome is not None and kind == "fail":
+        if ended.outcome is not None and end == "ATTEMPT_FAILED":
             error = ended.outcome.fail.error
             document["error"] = {"type": error.type, "message": error.message}
         click.echo(documents.line(document))
@@ -95,14 +97,27 @@ class Working:
                     await asyncio.sleep(_REFRESH)
         while True:
             await asyncio.sleep(_EVERY)
-            if self._shown != self._done + self._failed:
+            if self._shown != self._ended:
                 _say(self._counts())
-                self._shown = self._done + self._failed
+                self._shown = self._ended
+
+    @property
+    def _ended(self) -> int:
+        return self._done + self._failed + self._cancelled
 
     def _counts(self) -> str:
-        ended = self._done + self._failed
-        rate = ended / max(clock.monotonic() - self._began, 0.001)
-        return f"done {self._done}, failed attempts {self._failed}, {rate:.1f}/s"
+        rate = self._ended / max(clock.monotonic() - self._began, 0.001)
+        cancelled = f" cancelled {self._cancelled}," if self._cancelled else ""
+        return f"done {self._done}, failed attempts {self._failed},{cancelled} {rate:.1f}/s"
+
+
+def _end(ended: Ended) -> str:
+    """How an attempt ended, as JSON has it."""
+    kind = "lost" if ended.outcome is None else ended.outcome.WhichOneof("outcome")
+    # Whatever is reported about a task that was cancelled ends it so, but for its completion.
+    if ended.context.cancelled.is_set() and kind in {"fail", "abandon"}:
+        return "CANCELLED"
+    return _KINDS.get(kind or "", "LEASE_LOST")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`codeq enqueue`, `show`, `queues`: what goes in is what comes out, for people and programs."""
+"""`codeq enqueue`, `tasks show`, `queues`: what goes in comes out, for people and programs."""
 
 from __future__ import annotations
 
@@ -143,17 +143,18 @@ def test_a_wait_that_is_over_before_the_task_says_so(codeq: Codeq, command: str)
 def test_show_has_a_task_for_people_and_for_programs(
     codeq: Codeq, working: Working, command: str
 ) -> None:
+    codeq("queues", "set", command, "retain_payload=true")
     words = ("--content-type", "text/plain", "--payload", "one two\n", "--header", "k=v")
     task_id = codeq("enqueue", command, *words).out.strip()
     with working(command, "--exec", "wc -w"):
-        ended = json.loads(codeq("show", task_id, "--wait", "20s", "--json").out)
+        ended = json.loads(codeq("tasks", "show", task_id, "--wait", "20s", "--json").out)
     assert (ended["taskId"], ended["state"], ended["attempt"]) == (task_id, "COMPLETED", 1)
     assert "result" not in ended
     assert ended["spec"]["headers"] == {"k": "v"}
 
-    for_people = codeq("show", task_id, "--full").out
-    assert f"task       {task_id}\n" in for_people
-    assert "state      COMPLETED\n" in for_people
+    for_people = codeq("tasks", "show", task_id, "--full").out
+    assert f"task            {task_id}\n" in for_people
+    assert "state           COMPLETED\n" in for_people
     assert for_people.endswith("--- payload\none two\n\n--- result\n2\n")
 
 

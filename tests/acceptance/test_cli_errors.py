@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from tests.acceptance.conftest import Codeq
     from tests.acceptance.programs import Ran
 
-_TALKERS = [("enqueue", "c", "--payload", "1"), ("queues",), ("show", "no-such-task-at-all")]
+_TALKERS = [
+    ("enqueue", "c", "--payload", "1"),
+    ("queues",),
+    ("tasks", "show", "no-such-task-at-all"),
+]
 
 
 def _is_one_line(ran: Ran) -> bool:
@@ -56,7 +60,7 @@ def test_a_worker_with_a_wrong_token_ends_at_once(codeq: Codeq) -> None:
 
 
 def test_an_unknown_task_is_told(codeq: Codeq) -> None:
-    ran = codeq("show", "no-such-task-at-all")
+    ran = codeq("tasks", "show", "no-such-task-at-all")
     assert (ran.code, "TASK_NOT_FOUND" in ran.err) == (1, True)
 
 

@@ -26,7 +26,7 @@ def test_a_program_that_fails_is_tried_again_and_then_failed_with_its_last_words
     script = "echo try $CODEQ_ATTEMPT >&2; echo no disk left >&2; exit 3"
     task_id = codeq("enqueue", command, "--max-attempts", "2").out.strip()
     with working(command, "--json", "--exec", f"sh -c '{script}'") as worker:
-        assert codeq("show", task_id, "--wait", "20s").code == 0
+        assert codeq("tasks", "show", task_id, "--wait", "20s").code == 0
         wait_until(lambda: len(worker.stdout.text.splitlines()) == 2, "both attempts are told")
     task = api.task(task_id)
     assert (task.state, task.attempt) == (TASK_STATE_FAILED, 2)
@@ -38,7 +38,7 @@ def test_a_program_that_fails_is_tried_again_and_then_failed_with_its_last_words
         (2, "ATTEMPT_FAILED"),
     ]
     assert api.queue(command).failed == 1
-    shown = codeq("show", task_id, "--full").out
+    shown = codeq("tasks", "show", task_id, "--full").out
     assert "exit.3: no disk left" in shown
     assert "try 2" in shown
 
@@ -48,7 +48,7 @@ def test_a_program_that_succeeds_at_last_completes_its_task(
 ) -> None:
     task_id = codeq("enqueue", command, "--max-attempts", "3").out.strip()
     with working(command, "--exec", "sh -c 'echo $CODEQ_ATTEMPT; [ $CODEQ_ATTEMPT = 2 ]'"):
-        codeq("show", task_id, "--wait", "20s")
+        codeq("tasks", "show", task_id, "--wait", "20s")
     task = api.task(task_id)
     assert (task.state, task.result.data) == (TASK_STATE_COMPLETED, b"2\n")
 
@@ -59,7 +59,7 @@ def test_a_program_learns_of_its_task_from_its_environment(
     task_id = codeq("enqueue", command, "--header", "trace-id=x y").out.strip()
     show = "echo $CODEQ_TASK_ID $CODEQ_COMMAND $CODEQ_ATTEMPT $CODEQ_FENCE $CODEQ_HEADER_TRACE_ID"
     with working(command, "--exec", f'sh -c "{show}"'):
-        codeq("show", task_id, "--wait", "20s")
+        codeq("tasks", "show", task_id, "--wait", "20s")
     words = api.task(task_id).result.data.decode().split()
     assert words[:3] == [task_id, command, "1"]
     assert int(words[3]) > 0
@@ -72,7 +72,7 @@ def test_a_program_that_takes_too_long_is_ended_with_what_it_started(
     script = "sleep 300 & echo $! > child; wait"
     task_id = codeq("enqueue", command, "--max-attempts", "1").out.strip()
     with working(command, "--timeout", "300ms", "--exec", f"sh -c '{script}'"):
-        codeq("show", task_id, "--wait", "20s")
+        codeq("tasks", "show", task_id, "--wait", "20s")
     assert api.task(task_id).error.type == "timeout"
     child = int((tmp_path / "child").read_text())
     wait_until(lambda: not alive(child), "the end of the program's own child")

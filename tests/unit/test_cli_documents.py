@@ -48,7 +48,7 @@ def test_a_state_of_a_newer_server_is_a_number() -> None:
 
 
 def test_counts_are_numbers_and_complete() -> None:
-    document = documents.queue(QueueStats(command="c", pending=(1 << 60) + 1))
+    document = documents.complete(QueueStats(command="c", pending=(1 << 60) + 1))
     assert json.loads(documents.line(document))["pending"] == (1 << 60) + 1
     assert document["inProgress"] == 0
 

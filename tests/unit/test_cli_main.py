@@ -71,7 +71,21 @@ def test_wrong_usage_is_2_and_told_on_stderr(args: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [("enqueue", "c"), ("queues",), ("show", "x"), ("queues", "--json")]
+    "args",
+    [
+        ("enqueue", "c"),
+        ("queues",),
+        ("queues", "--json"),
+        ("queues", "show", "c"),
+        ("queues", "set", "c", "max_backlog=1"),
+        ("tasks", "show", "x"),
+        ("tasks", "list", "c"),
+        ("tasks", "cancel", "x"),
+        ("tasks", "redrive", "--command", "c", "--yes"),
+        ("tasks", "watch", "c"),
+        ("workers",),
+        ("top",),
+    ],
 )
 def test_no_server_is_1_and_says_what_to_do(args: tuple[str, ...]) -> None:
     done = codeq(*args, CODEQ_ADDRESS="127.0.0.1:1")

@@ -112,6 +112,22 @@ async def test_a_cancelled_program_is_ended_even_if_it_ignores_that(
     await _gone(pids)
 
 
+async def test_a_cancelled_program_is_asked_to_end_and_may_clean_up(tmp_path: Path) -> None:
+    begun, cleaned = tmp_path / "begun", tmp_path / "cleaned"
+    code = (
+        "import pathlib, signal, sys, time;"
+        f"signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path({str(cleaned)!r}).touch(),"
+        f" sys.exit(0))); pathlib.Path({str(begun)!r}).touch(); time.sleep(60)"
+    )
+    task = asyncio.create_task(run(code))
+    while not begun.exists():
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert cleaned.exists()
+
+
 async def _gone(pids: Path) -> None:
     for pid in map(int, pids.read_text().split()):
         async with asyncio.timeout(5):
