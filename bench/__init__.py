@@ -1,0 +1,1 @@
+"""Drivers that measure codeQ; see README.md."""
