@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import uuid
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HAS_NODE = all(shutil.which(program) for program in ("node", "npm"))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As it is in the background of a shell script: what we start would not hear Ctrl-C either.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 collect_ignore = [] if _HAS_NODE else ["test_foreign_client.py"]
 
