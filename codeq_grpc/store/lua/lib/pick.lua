@@ -1,7 +1,7 @@
 -- Chooses the tasks that a claim leases, at most `want` of `max_bytes`; parks those whose
 -- concurrency key is taken. Gives ids, rows, how many entries of each list are done with, and
 -- whether something else than a lack of tasks ended it.
-local SCAN, CHECKPOINT_BYTES = 2000, 262144
+local SCAN, CHECKPOINT_BYTES = 500, 262144
 local holders, taken, admitted, checked = {}, {}, {}, {}
 
 local function held_by(key)
