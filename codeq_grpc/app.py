@@ -14,6 +14,7 @@ from codeq_grpc.broker.background import Background
 from codeq_grpc.broker.bulk import Bulk
 from codeq_grpc.broker.claims import Claims
 from codeq_grpc.broker.dependencies import Dependencies
+from codeq_grpc.broker.lines import Lines
 from codeq_grpc.broker.queues import Queues
 from codeq_grpc.broker.reports import Reports
 from codeq_grpc.broker.selecting import Searches
@@ -31,6 +32,7 @@ from codeq_grpc.daemons.pruner import Pruner
 from codeq_grpc.daemons.reaper import Reaper
 from codeq_grpc.daemons.sweeper import Sweeper
 from codeq_grpc.gateway.app import Gateway
+from codeq_grpc.rpc import engines
 from codeq_grpc.rpc.admin_service import AdminServicer
 from codeq_grpc.rpc.brokers import Brokers
 from codeq_grpc.rpc.codeq_service import CodeQServicer
@@ -105,10 +107,12 @@ class App:
         self._upkeep = Upkeep(self.connection)
         self._background = Background()
         self._wakeups = Wakeups(self.connection, self.server_id, _log_lost_wakeups)
-        self._waiters = Waiters(self.server_id, self._store, self._wakeups, self._background)
-        self._claims = Claims(self._registry, self._store, self._waiters, self._background)
+        lines = Lines(self.server_id, self._registry, self._store, self._background)
+        self._waiters = Waiters(self.server_id, lines, self._wakeups, self._background)
+        self._claims = Claims(self._registry, lines, self._waiters)
         self._streams = Streams(
-            self._claims,
+            self._registry,
+            lines,
             self._store,
             self._waiters,
             most=settings.max_streams,
@@ -129,6 +133,7 @@ class App:
         self._sweeper = Sweeper(self._upkeep, _ERRORS, self._courier.owe)
         self.health = Health(self.connection)
         self._gate = AuthInterceptor(Tokens(settings.principals()))
+        self._engine = engines.choose(settings.grpc_engine)
         self._server = self._build_server(retry, lease_ms)
 
     def _build_server(self, retry: RetryPolicy, lease_ms: int) -> grpc.aio.Server:
@@ -145,6 +150,7 @@ class App:
             admin,
             HealthServicer(self.health),
             self._gate,
+            engine=self._engine,
             reflect=settings.reflection,
             reuse_port=settings.reuse_port,
         )
@@ -187,7 +193,12 @@ class App:
             ports = Ports(grpc_port, http_port)
             _log.info(
                 "serving",
-                extra={"server": self.server_id, "grpc": grpc_port, "http": http_port},
+                extra={
+                    "server": self.server_id,
+                    "grpc": grpc_port,
+                    "http": http_port,
+                    "engine": self._engine.name,
+                },
             )
             yield ports
 

@@ -68,6 +68,7 @@ class Settings(BaseModel):
     env: str = "production"
     grpc_host: str = Field("127.0.0.1")
     grpc_port: int = Field(50051, ge=0, le=65535)
+    grpc_engine: Literal["auto", "native", "grpcio"] = Field("auto")
     http_host: str = Field("127.0.0.1")
     http_port: int = Field(8080, ge=0, le=65535)
     redis_url: str = Field("")

@@ -33,10 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return "stores: " + ", ".join(f"{engine.name} {engine.version}" for engine in engines())
+    return "stores: " + ", ".join(f"{engine.label} {engine.version}" for engine in engines())
 
 
-@pytest.fixture(scope="session", params=engines(), ids=[engine.name for engine in engines()])
+@pytest.fixture(scope="session", params=engines(), ids=[engine.label for engine in engines()])
 def engine(request: pytest.FixtureRequest) -> Engine:
     found: Engine = request.param
     return found

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
-from codeq_grpc.broker.claims import Ask, Found
-from codeq_grpc.broker.wakeups import SAFETY_TICK, pause
+from codeq_grpc.broker.lines import SAFETY_TICK, Wish
 from codeq_grpc.broker.workers import Worker, now_ms
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
@@ -20,9 +19,11 @@ from codeq_grpc.store.rows import pack_claimant
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from codeq_grpc.broker.claims import Claims, Held
+    from codeq_grpc.broker.lines import Given, Lines
     from codeq_grpc.broker.wakeups import Waiters
+    from codeq_grpc.core.records import Lease
     from codeq_grpc.store.keys import Queue
+    from codeq_grpc.store.registry import Registry
     from codeq_grpc.store.tasks import TaskStore
     from codeq_grpc.store.wakeups import LeaseKey
 
@@ -31,7 +32,6 @@ _RETRY = 0.5
 """Seconds after which a stream asks a store again that failed."""
 _RECOUNT = 10.0
 """Seconds after which a stream that is never quiet recounts what it holds."""
-_NOTHING = Found([], 0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Opened(NamedTuple):
 class Batch(NamedTuple):
     """Leased tasks."""
 
-    held: list[Held]
+    leases: list[Lease]
 
 
 class LeaseOver(NamedTuple):
@@ -94,14 +94,16 @@ class Streams:
 
     def __init__(
         self,
-        claims: Claims,
+        registry: Registry,
+        lines: Lines,
         store: TaskStore,
         waiters: Waiters,
         *,
         most: int,
         max_age: float,
     ) -> None:
-        self._claims = claims
+        self._registry = registry
+        self._lines = lines
         self._store = store
         self._waiters = waiters
         self._most = most
@@ -122,22 +124,20 @@ class Streams:
         """Runs one stream until it drains or its task is cancelled; `send` returns when the
         transport took the message. Raises Draining and TooManyStreams.
         """
-        queues = await self._claims.find(subscription.tenant, subscription.commands)
+        queues = await self._registry.find_all(subscription.tenant, subscription.commands)
         if self._draining:
             raise Draining
         if len(self._open) >= self._most:
             raise TooManyStreams(metadata={"limit": str(self._most)})
         stream_id = f"{self._waiters.server}.{next(self._numbers)}"
-        stream = ClaimStream(
-            stream_id, subscription, queues, self._claims, self._store, self._waiters, send
-        )
+        stream = ClaimStream(*(stream_id, subscription, queues, self._lines), self._store, send)
         self._open.add(stream)
         self._empty.clear()
         self._waiters.add_holder(stream_id, stream)
         try:
             await stream.run(self._max_age)
         finally:
-            stream.stop_waiting()
+            stream.close()
             self._waiters.remove_holder(stream_id)
             self._open.discard(stream)
             if not self._open:
@@ -161,22 +161,20 @@ class ClaimStream:
         stream_id: str,
         subscription: Subscription,
         queues: Sequence[Queue],
-        claims: Claims,
+        lines: Lines,
         store: TaskStore,
-        waiters: Waiters,
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         self.event = asyncio.Event()
         self._id = stream_id
         self._wants = subscription
         self._queues = queues
-        self._claims = claims
+        self._lines = lines
         self._store = store
-        self._waiters = waiters
-        self._leave: Callable[[], None] | None = None
         self._send_raw = send
-        self._claimant = pack_claimant(stream_id, subscription.worker_id)
-        self._held: dict[LeaseKey, Held] = {}
+        claimant = pack_claimant(stream_id, subscription.worker_id)
+        self._wish = Wish(claimant, subscription.lease_ms, self.event)
+        self._held: dict[LeaseKey, Queue] = {}
         self._directives: list[LeaseOver | CancelAsked] = []
         self._draining = False
         self._connected_ms = now_ms()
@@ -196,18 +194,17 @@ class ClaimStream:
     def leases_over(self, leases: Sequence[LeaseKey], *, lost: bool) -> None:
         """Leases were reported, or lost: their credit comes back."""
         for key in leases:
-            held = self._held.pop(key, None)
-            if held is not None and lost:
-                self._directives.append(LeaseOver(held.lease.task_id, held.lease.fence))
+            queue = self._held.pop(key, None)
+            if queue is not None and lost:
+                self._directives.append(LeaseOver(queue.task_id(key[1]), key[2]))
         self.event.set()
 
     def cancel(self, leases: Sequence[LeaseKey], reason: str) -> None:
         """Tasks it holds are to be cancelled."""
         for key in leases:
-            held = self._held.get(key)
-            if held is not None:
-                asked = CancelAsked(held.lease.task_id, held.lease.fence, reason)
-                self._directives.append(asked)
+            queue = self._held.get(key)
+            if queue is not None:
+                self._directives.append(CancelAsked(queue.task_id(key[1]), key[2], reason))
         self.event.set()
 
     def worker(self) -> Worker:
@@ -234,74 +231,92 @@ class ClaimStream:
             while True:
                 self.event.clear()
                 if self._draining or (ends_at is not None and monotonic() >= ends_at):
+                    self._lines.close(self._wish)
                     await self._send(Closing())
                     return
                 await self._direct()
                 if monotonic() - self._counted_at >= _RECOUNT:
                     await self._recount()
-                found, most = await self._claim()
-                if found.held:
-                    await self._deliver(found.held)
-                else:
-                    await self._rest(found, most, ends_at)
+                if not await self._deliver():
+                    await self._rest(self._ask(), ends_at)
         except BaseException:
             if self._wants.release:
-                self._claims.give_back(list(self._held.values()))
+                self._release()
             raise
 
-    def stop_waiting(self) -> None:
-        """Whoever takes no tasks keeps no wake-up from others who would."""
-        if self._leave is not None:
-            self._leave()
-            self._leave = None
+    def close(self) -> None:
+        """What was claimed for it and not sent goes back."""
+        self._lines.close(self._wish)
+
+    def _release(self) -> None:
+        by_queue: dict[Queue, list[tuple[bytes, int]]] = {}
+        for (_, name, fence), queue in self._held.items():
+            by_queue.setdefault(queue, []).append((name, fence))
+        for queue, leases in by_queue.items():
+            self._lines.abandon(queue, leases)
 
     async def _send(self, message: Message) -> None:
-        await self._send_raw(message)
+        # One write at a time; nothing is claimed that would have to wait for its end.
+        self._wish.want, self._wish.busy = 0, True
+        try:
+            await self._send_raw(message)
+        finally:
+            self._wish.busy = False
         self._sent_at = monotonic()
 
     async def _direct(self) -> None:
         while self._directives:
             await self._send(self._directives.pop(0))
 
-    async def _claim(self) -> tuple[Found, float]:
-        """What there was, and how long to rest at most if that is nothing. While the store fails
-        the worker is told by silence, as if there were no tasks.
+    def _ask(self) -> float:
+        """Asks for what there is credit for, and tells how long to rest at most. While the store
+        fails the worker is told by silence, as if there were no tasks.
         """
-        credit = self._wants.max_outstanding - len(self._held)
-        if credit <= 0:
-            self.stop_waiting()
-            return _NOTHING, SAFETY_TICK[1]
-        if self._leave is None:
-            self._leave = self._waiters.join(self._queues, self.event)
-        want = min(credit, self._wants.max_batch)
-        ask = Ask(self._claimant, want, self._wants.lease_ms, arm=True)
-        try:
-            found = await self._claims.claim_now(self._queues, ask)
-        except CodeQError as error:
+        wish = self._wish
+        error = wish.fail()
+        if error is not None:
             _log.warning("stream %s cannot claim: %s", self._id, error)
-            return _NOTHING, _RETRY
-        if found.now_ms:
-            self._clock = (found.now_ms, monotonic())
-        return found, SAFETY_TICK[1]
+            return _RETRY
+        credit = self._wants.max_outstanding - len(self._held) - wish.coming
+        want = min(credit, self._wants.max_batch)
+        if want > 0 and not wish.want:
+            self._lines.ask(wish, self._queues, want, patient=True)
+        elif want > 0:
+            wish.want = max(wish.want, want + wish.asked)
+        elif not wish.coming:
+            # Whoever takes no tasks keeps no wake-up from others who would.
+            self._lines.part(wish)
+        return SAFETY_TICK[1]
 
-    async def _deliver(self, held: list[Held]) -> None:
-        for one in held:
-            self._held[one.queue.number, one.name, one.lease.fence] = one
+    async def _deliver(self) -> bool:
+        """Sends what was given, a message a claim; whether there was something."""
+        if self._wish.now_ms:
+            self._clock = (self._wish.now_ms, monotonic())
+            self._wish.now_ms = 0
+        given = self._wish.take()
+        for at, one in enumerate(given):
+            await self._write(one, given[at + 1 :])
+        return bool(given)
+
+    async def _write(self, given: Given, rest: list[Given]) -> None:
+        queue, leases = given
+        keys = [(queue.number, lease.name, lease.fence) for lease in leases]
+        for key in keys:
+            self._held[key] = queue
         try:
-            await self._send(Batch(held))
+            await self._send(Batch(leases))
         except BaseException:
-            for one in held:
-                self._held.pop((one.queue.number, one.name, one.lease.fence), None)
-            self._claims.give_back(held)
+            for key in keys:
+                self._held.pop(key, None)
+            self._lines.give_back([given, *rest])
             raise
 
-    async def _rest(self, found: Found, most: float, ends_at: float | None) -> None:
-        """Waits for an event, at most till the next due time, tick, idle message or end."""
+    async def _rest(self, most: float, ends_at: float | None) -> None:
+        """Waits for an event, at most till the next tick, idle message or end."""
         most = min(most, self._sent_at + self._wants.idle_seconds - monotonic())
         if ends_at is not None:
             most = min(most, ends_at - monotonic())
-        seconds = pause(found.look_at_ms, found.now_ms, max(0.0, most))
-        if await self._sleep(seconds):
+        if await self._sleep(max(0.0, most)):
             return
         if monotonic() - self._sent_at >= self._wants.idle_seconds:
             now_ms, read_at = self._clock
@@ -320,8 +335,8 @@ class ClaimStream:
         """Finds leases that ended without this stream being told."""
         self._counted_at = monotonic()
         groups: dict[Queue, list[LeaseKey]] = {}
-        for key, held in self._held.items():
-            groups.setdefault(held.queue, []).append(key)
+        for key, queue in self._held.items():
+            groups.setdefault(queue, []).append(key)
         try:
             for queue, leases in groups.items():
                 for at in range(0, len(leases), limits.SCRIPT_BATCH):

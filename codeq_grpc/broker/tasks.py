@@ -207,7 +207,7 @@ class Tasks:
                 if left <= 0 or self._waiters.draining:
                     return
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause(0, 0, left)):
+                    async with asyncio.timeout(pause(left)):
                         await event.wait()
         finally:
             leave()

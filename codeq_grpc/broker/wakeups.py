@@ -3,48 +3,30 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from codeq_grpc.core import limits
+from codeq_grpc.broker.lines import SAFETY_TICK
 from codeq_grpc.store.wakeups import (
     LeaseKey,
     cancel_message,
     changed_key,
     ended_key,
     over_message,
-    work_key,
 )
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from codeq_grpc.broker.background import Background
+    from codeq_grpc.broker.lines import Lines
     from codeq_grpc.store.keys import Queue
-    from codeq_grpc.store.tasks import TaskStore
     from codeq_grpc.store.wakeups import Wakeups
 
-SAFETY_TICK: Final = (2.0, 5.0)
-"""Seconds after which who waits looks by itself, since messages are only hints."""
 
-
-def pause(next_due_ms: int, now_ms: int, most: float) -> float:
-    """Seconds to wait for a wake-up: till the next due time, a safety tick or `most`."""
-    wait = min(random.uniform(*SAFETY_TICK), most)
-    if next_due_ms:
-        wait = min(wait, max(0.0, (next_due_ms - now_ms) / limits.SECOND))
-    return wait
-
-
-class _Waiting:
-    """Who waits in one queue."""
-
-    __slots__ = ("armed", "events", "queue")
-
-    def __init__(self, queue: Queue) -> None:
-        self.queue = queue
-        self.events: set[asyncio.Event] = set()
-        self.armed = False
+def pause(most: float) -> float:
+    """Seconds to wait for a wake-up: till a safety tick or `most`."""
+    return min(random.uniform(*SAFETY_TICK), most)
 
 
 class Holder(Protocol):
@@ -73,49 +55,21 @@ class Watcher(Protocol):
 class Waiters:
     """Routes messages of the store to the events of those who wait. A `Listener`."""
 
-    def __init__(
-        self, server: str, store: TaskStore, wakeups: Wakeups, background: Background
-    ) -> None:
+    def __init__(self, server: str, lines: Lines, wakeups: Wakeups, background: Background) -> None:
         self.server = server
-        self._store = store
+        self._lines = lines
         self._wakeups = wakeups
         self._background = background
-        self._work: dict[bytes, _Waiting] = {}
         self._ends: dict[tuple[bytes, bytes], set[asyncio.Event]] = {}
         self._holders: dict[str, Holder] = {}
         self._watchers: dict[bytes, dict[Watcher, Queue]] = {}
         self.draining = False
 
-    def join(self, queues: Iterable[Queue], event: asyncio.Event) -> Callable[[], None]:
-        """Sets `event` when work comes to one of the queues, until the result is called."""
-        joined = list(queues)
-        for queue in joined:
-            self._work.setdefault(work_key(queue), _Waiting(queue)).events.add(event)
-
-        def leave() -> None:
-            for queue in joined:
-                waiting = self._work[work_key(queue)]
-                waiting.events.discard(event)
-                if waiting.events:
-                    continue
-                del self._work[work_key(queue)]
-                if waiting.armed:
-                    self._background.spawn(self._store.pass_on(queue, self.server))
-
-        return leave
-
-    def armed(self, queue: Queue) -> None:
-        """The store was asked to wake this server: it must be told when nobody waits any more."""
-        waiting = self._work.get(work_key(queue))
-        if waiting is not None:
-            waiting.armed = True
-        else:
-            self._background.spawn(self._store.pass_on(queue, self.server))
-
     def drain(self) -> None:
         """Whoever waits goes on without what it waited for."""
         self.draining = True
         self.missed()
+        self._lines.interrupt()
 
     def join_end(self, queue: Queue, name: bytes, event: asyncio.Event) -> Callable[[], None]:
         """Sets `event` when a task ends, until the result is called."""
@@ -179,9 +133,7 @@ class Waiters:
 
     def work(self, key: bytes) -> None:
         """A message of the store: tasks wait."""
-        waiting = self._work.get(key)
-        for event in waiting.events if waiting else ():
-            event.set()
+        self._lines.woken(key)
 
     def ended(self, key: bytes, name: bytes) -> None:
         """A message of the store: a task has ended."""
@@ -210,9 +162,7 @@ class Waiters:
         for watchers in self._watchers.values():
             for watcher in watchers:
                 watcher.missed()
-        for waiting in self._work.values():
-            for event in waiting.events:
-                event.set()
+        self._lines.missed()
         for events in self._ends.values():
             for event in events:
                 event.set()

@@ -76,9 +76,10 @@ class Beat(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """A claimed task on its way to a worker."""
+    """A claimed task on its way to a worker; `name` is the store's for it."""
 
     task_id: str
+    name: bytes
     fence: int
     attempt: int
     max_attempts: int

@@ -13,7 +13,7 @@ from codeq_grpc.core.task import TERMINAL
 from codeq_grpc.rpc.batches import BatchEnqueuer
 from codeq_grpc.rpc.context import tenant, wait_seconds
 from codeq_grpc.rpc.selections import SelectionServicer
-from codeq_grpc.wire import checks, filters, leases, tasks
+from codeq_grpc.wire import checks, encoding, filters, leases, tasks
 from codeq_grpc.wire.errors import to_item
 
 if TYPE_CHECKING:
@@ -42,17 +42,15 @@ class CodeQServicer(SelectionServicer, codeq_service_pb2_grpc.CodeQServiceServic
         self._queues = brokers.queues
         self._presence = brokers.presence
 
-    async def Enqueue(self, request: pb.EnqueueRequest, context: Context) -> pb.EnqueueResponse:
+    async def Enqueue(self, request: pb.EnqueueRequest, context: Context) -> bytes:
         """Adds one task."""
         return await self._batches.one(tenant(), request.task)
 
-    async def BatchEnqueue(
-        self, request: pb.BatchEnqueueRequest, context: Context
-    ) -> pb.BatchEnqueueResponse:
+    async def BatchEnqueue(self, request: pb.BatchEnqueueRequest, context: Context) -> bytes:
         """Adds many tasks."""
         return await self._batches.many(tenant(), request)
 
-    async def Claim(self, request: pb.ClaimRequest, context: Context) -> pb.ClaimResponse:
+    async def Claim(self, request: pb.ClaimRequest, context: Context) -> bytes:
         """Leases tasks."""
         worker_id = checks.check_worker_id(request.worker_id)
         commands = checks.check_commands(
@@ -65,7 +63,7 @@ class CodeQServicer(SelectionServicer, codeq_service_pb2_grpc.CodeQServiceServic
             held = await self._claims.claim(
                 tenant(), commands, worker_id, want=want, lease_ms=lease_ms, wait=wait
             )
-        return pb.ClaimResponse(tasks=leases.claimed(one.lease for one in held))
+        return encoding.claimed(held)
 
     async def StreamClaim(self, request: pb.StreamClaimRequest, context: Context) -> None:
         """Pushes leased tasks."""
@@ -223,11 +221,11 @@ def _subscription(request: pb.StreamClaimRequest, peer: str) -> Subscription:
     )
 
 
-def _stream_message(message: Message, subscription: Subscription) -> pb.StreamClaimResponse:
-    response = pb.StreamClaimResponse()
+def _stream_message(message: Message, subscription: Subscription) -> bytes | pb.StreamClaimResponse:
     if isinstance(message, streams.Batch):
-        response.batch.tasks.extend(leases.claimed(one.lease for one in message.held))
-    elif isinstance(message, streams.Opened):
+        return encoding.stream_batch(message.leases)
+    response = pb.StreamClaimResponse()
+    if isinstance(message, streams.Opened):
         response.opened.stream_id = message.stream_id
         response.opened.max_outstanding = subscription.max_outstanding
         response.opened.idle_interval.FromMilliseconds(int(subscription.idle_seconds * 1000))

@@ -8,6 +8,7 @@ import logging
 import re
 import secrets
 from collections.abc import AsyncIterable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -26,7 +27,7 @@ from codeq_grpc.rpc.context import PRINCIPAL, time_remaining
 from codeq_grpc.wire.errors import DETAILS_KEY, to_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Container
 
     from codeq_grpc.auth.tokens import Tokens
 
@@ -69,10 +70,15 @@ def request_id_of(details: grpc.HandlerCallDetails) -> str:
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns every exception into a status with details, and bounds every unary call in time."""
+    """Turns every exception into a status with details, and bounds every unary call in time.
 
-    def __init__(self, *, call_timeout: float) -> None:
+    `eager` are methods of which the engine reads the request before it asks anybody.
+    """
+
+    def __init__(self, *, call_timeout: float, eager: Container[str] = ()) -> None:
         self._call_timeout = call_timeout
+        self._eager = eager
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
 
     async def intercept_service(
         self,
@@ -83,72 +89,76 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         call = _Call(method, request_id_of(handler_call_details), self._call_timeout)
         REQUEST_ID.set(call.request_id)
+        _CALL.set(call)
         try:
             handler = await continuation(handler_call_details)
         except CodeQError as error:
-            return _refusing(call, error)
-        return None if handler is None else _wrapped(handler, call)
+            return _refusing(call, error, unary=method in self._eager)
+        if handler is None:
+            return None
+        known = self._wrapped.get(method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[method] = (handler, _wrapped(handler))
+        return known[1]
 
 
-def _refusing(call: _Call, error: CodeQError) -> Handler:
+def _refusing(call: _Call, error: CodeQError, *, unary: bool) -> Handler:
     # A unary handler would wait for a request message that an attacker never sends, and hold
-    # its place till then; a streaming one runs at once.
+    # its place till then; a streaming one runs at once. Where the engine has the message before
+    # it asks, there is nothing to wait for, and a unary one fits every kind of method.
     async def refuse(_: Any, context: Context) -> None:
         await call.abort(context, error)
 
-    return grpc.stream_stream_rpc_method_handler(refuse)
+    make = grpc.unary_unary_rpc_method_handler if unary else grpc.stream_stream_rpc_method_handler
+    return make(refuse)
 
 
-def _wrapped(handler: Handler, call: _Call) -> Handler:
+def _wrapped(handler: Handler) -> Handler:
     parse = _tolerant(handler.request_deserializer)
-    serialize = handler.response_serializer
-    if handler.request_streaming or handler.response_streaming:
-        inner = (
-            handler.stream_stream
-            if handler.request_streaming and handler.response_streaming
-            else handler.unary_stream or handler.stream_unary
-        )
-        make = (
-            grpc.stream_stream_rpc_method_handler
-            if handler.request_streaming
-            else grpc.unary_stream_rpc_method_handler
-        )
-
-        async def stream(request: Any, context: Context) -> None:
-            await call.serve(context, lambda: _stream(inner, request, context), timed=False)
-
-        return make(stream, parse, serialize)
+    serialize = _ready_or(handler.response_serializer)
+    behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_stream
 
     async def unary(request: Any, context: Context) -> Any:
-        return await call.serve(context, lambda: _unary(handler, request, context), timed=True)
+        return await _CALL.get().serve(behaviour, request, context, timed=True)
 
-    return grpc.unary_unary_rpc_method_handler(unary, parse, serialize)
+    async def stream(request: Any, context: Context) -> None:
+        await _CALL.get().serve(sending, request, context, timed=False)
+
+    async def sending(request: Any, context: Context) -> None:
+        if isinstance(request, AsyncIterable):
+            request = _well_formed(request)
+        if inspect.isasyncgenfunction(behaviour):
+            async for message in behaviour(request, context):
+                await context.write(message)
+        else:
+            await behaviour(request, context)
+
+    if not handler.response_streaming:
+        return grpc.unary_unary_rpc_method_handler(unary, parse, serialize)
+    make = (
+        grpc.stream_stream_rpc_method_handler
+        if handler.request_streaming
+        else grpc.unary_stream_rpc_method_handler
+    )
+    return make(stream, parse, serialize)
 
 
-async def _unary(handler: Handler, request: Any, context: Context) -> Any:
+def _ready_or(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes] | None:
+    """Responses of the hot path come as bytes already."""
+    if serialize is None:
+        return None
+    return lambda message: message if type(message) is bytes else serialize(message)
+
+
+def _check_parsed(request: Any) -> None:
     if request is _MALFORMED:
         raise MalformedMessage
-    behaviour: Any = handler.unary_unary
-    return await behaviour(request, context)
 
 
 async def _well_formed(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
     async for request in requests:
-        if request is _MALFORMED:
-            raise MalformedMessage
+        _check_parsed(request)
         yield request
-
-
-async def _stream(behaviour: Any, request: Any, context: Context) -> None:
-    if request is _MALFORMED:
-        raise MalformedMessage
-    if isinstance(request, AsyncIterable):
-        request = _well_formed(request)
-    if inspect.isasyncgenfunction(behaviour):
-        async for message in behaviour(request, context):
-            await context.write(message)
-    else:
-        await behaviour(request, context)
 
 
 class _Call:
@@ -160,14 +170,13 @@ class _Call:
         self._timeout = timeout
         self._began = monotonic()
 
-    async def serve(
-        self, context: Context, work: Callable[[], Awaitable[Any]], *, timed: bool
-    ) -> Any:
+    async def serve(self, behaviour: Any, request: Any, context: Context, *, timed: bool) -> Any:
         """Runs the behaviour; whatever it raises becomes a status."""
         context.set_trailing_metadata((("x-request-id", self.request_id),))
         try:
+            _check_parsed(request)
             async with asyncio.timeout(self._limit(context) if timed else None):
-                result = await work()
+                result = await behaviour(request, context)
         except CodeQError as error:
             await self.abort(context, error)
         except TimeoutError:
@@ -218,6 +227,9 @@ class _Call:
             "call",
             extra={"method": self.method, "code": code, "took_ms": took, **who, **more},
         )
+
+
+_CALL: Final[ContextVar[_Call]] = ContextVar("codeq_call")
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):

@@ -17,6 +17,7 @@ from codeq_grpc.rpc.interceptors import ErrorInterceptor
 if TYPE_CHECKING:
     from codeq_grpc.rpc.admin_service import AdminServicer
     from codeq_grpc.rpc.codeq_service import CodeQServicer
+    from codeq_grpc.rpc.engines import Engine
     from codeq_grpc.rpc.health import HealthServicer
     from codeq_grpc.rpc.interceptors import AuthInterceptor
 
@@ -49,14 +50,14 @@ def build_server(
     health: HealthServicer,
     gate: AuthInterceptor,
     *,
+    engine: Engine,
     reflect: bool,
     reuse_port: bool,
 ) -> grpc.aio.Server:
     """A server without ports. `reflect` adds reflection, v1 and v1alpha."""
-    server = grpc.aio.server(
-        interceptors=(ErrorInterceptor(call_timeout=_CALL_TIMEOUT), gate),
-        options=(*OPTIONS, ("grpc.so_reuseport", int(reuse_port))),
-    )
+    errors = ErrorInterceptor(call_timeout=_CALL_TIMEOUT, eager=engine.eager)
+    options = (*OPTIONS, ("grpc.so_reuseport", int(reuse_port)))
+    server = engine.make((errors, gate), options)
     codeq_service_pb2_grpc.add_CodeQServiceServicer_to_server(servicer, server)
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)

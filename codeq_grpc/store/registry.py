@@ -47,6 +47,10 @@ class Registry:
         number = await self._connection.registry_number(f"{tenant}/{command}")
         return self._add(number, f"{tenant}/{command}") if number else Queue(tenant, command)
 
+    async def find_all(self, tenant: str, commands: Iterable[str]) -> list[Queue]:
+        """The queues of these commands, existing or not."""
+        return [await self.find(tenant, command) for command in commands]
+
     async def of_task(self, tenant: str, task_id: str) -> tuple[Queue, bytes] | None:
         """Queue and name of a task; None when the id is none or another tenant's."""
         parsed = parse_task_id(task_id)

@@ -69,6 +69,12 @@ def read_row(raw: bytes) -> Row:
     )
 
 
+def lease_of(raw: bytes) -> tuple[int, int, int, int]:
+    """Fence, attempt, max_attempts and end in ms of the lease in a row."""
+    _, _, _, attempt, most, _, _, _, _, fence, time_ms, _ = HEAD.unpack_from(raw)
+    return fence, attempt, most, time_ms
+
+
 def pack_policy(policy: RetryPolicy) -> bytes:
     """The server's policy as the report script has it."""
     return _POLICY.pack(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.store import scripts
 from codeq_grpc.store.calls import Calls
-from codeq_grpc.store.rows import pack_policy, read_row
+from codeq_grpc.store.rows import pack_policy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from codeq_grpc.core.task import Ending
     from codeq_grpc.store.connection import Connection
     from codeq_grpc.store.keys import Queue
-    from codeq_grpc.store.rows import Row
 
 _REPORT: Final = struct.Struct(">BBQQIH")
 _BEAT: Final = struct.Struct(">QI")
@@ -75,16 +74,27 @@ class Report(NamedTuple):
     short: bytes = b""
 
 
+class Claimant(NamedTuple):
+    """For whom to claim (`rows.pack_claimant`), how many, for how long (0: as the task says)."""
+
+    who: bytes
+    want: int
+    lease_ms: int = 0
+
+
 class Claimed(NamedTuple):
-    """A reply to `claim`: (name, row, spec, checkpoint) of each task; when there is none yet,
-    `look_at_ms` tells when to look again (0: when told). `empty` tells that from a claim that
-    only cleared away what had gone; `armed`, whether the wish to be woken was noted.
+    """A reply to `claim`: (name, packed row, spec, checkpoint) of each task, first those of the
+    first claimant; how many each has got. `empty` tells that there was none from a claim that only
+    cleared away what had gone; `over`, that there are no more than these. Then `armed` says whether
+    the wish to be woken was noted, and `look_at_ms` when to look again (0: when told).
     """
 
     now_ms: int
-    tasks: list[tuple[bytes, Row, bytes, bytes]]
+    tasks: list[tuple[bytes, bytes, bytes, bytes]]
+    shares: list[int]
     look_at_ms: int
     empty: bool
+    over: bool
     armed: bool
 
 
@@ -160,29 +170,32 @@ class TaskStore(Calls):
         return Added(names, now, owed, specials, word == b"REFUSED")
 
     async def claim(
-        self,
-        queue: Queue,
-        claimant: bytes,
-        *,
-        want: int,
-        max_bytes: int,
-        lease_ms: int = 0,
-        wake: str = "",
+        self, queue: Queue, claimants: Sequence[Claimant], *, max_bytes: int, wake: str = ""
     ) -> Claimed:
-        """Leases up to `want` tasks for `rows.pack_claimant(...)`; none: arms `wake`."""
-        reply = await self._in_time(
-            scripts.CLAIM, queue, (want, max_bytes, lease_ms, self._lease_ms, wake, claimant), ()
+        """Leases tasks, 500 at most; `max_bytes` bounds their specs, but for one. If there are
+        fewer than wanted, `wake` names the server to be told of more.
+        """
+        parts = [part for who, want, lease_ms in claimants for part in (want, lease_ms, who)]
+        before = (max_bytes, self._lease_ms, wake)
+        word, now, *rest = await self._in_time(scripts.CLAIM, queue, before, parts)
+        if word == b"EMPTY":
+            shares = [0] * len(claimants)
+            return Claimed(now, [], shares, rest[0], empty=True, over=True, armed=rest[1] == 1)
+        count, look_at, armed, *rest = rest
+        at = len(claimants)
+        end = at + 3 * count
+        names, rows, specs = rest[at:end:3], rest[at + 1 : end : 3], rest[at + 2 : end : 3]
+        kept = dict(zip(rest[end::2], rest[end + 1 :: 2], strict=True))
+        checkpoints = [kept.get(name) or b"" for name in names] if kept else [b""] * count
+        return Claimed(
+            now,
+            list(zip(names, rows, specs, checkpoints, strict=True)),
+            rest[:at],
+            look_at,
+            empty=False,
+            over=armed >= 0,
+            armed=armed == 1,
         )
-        if reply[0] == b"EMPTY":
-            return Claimed(reply[1], [], reply[2], empty=True, armed=reply[3] == 1)
-        end = 3 + 3 * reply[2]
-        checkpoints = dict(zip(reply[end::2], reply[end + 1 :: 2], strict=True))
-        it = iter(reply[3:end])
-        tasks = [
-            (name, read_row(raw), spec, checkpoints.get(name) or b"")
-            for name, raw, spec in zip(it, it, it, strict=True)
-        ]
-        return Claimed(reply[1], tasks, 0, empty=False, armed=False)
 
     async def heartbeat(
         self, queue: Queue, beats: Sequence[tuple[bytes, int, int, bytes, bytes]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from codeq.v1 import codeq_service_pb2 as pb, task_pb2
 from codeq_grpc.core import limits
@@ -11,12 +11,6 @@ from codeq_grpc.core.records import Beat, Outcome
 from codeq_grpc.core.task import Ending
 from codeq_grpc.wire.checks import check_lease, check_number, check_text, duration_ms
 from codeq_grpc.wire.specs import check_payload
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from codeq_grpc.core.records import Lease
-
 
 _NO_PROGRESS: Final = b"\x09" + bytes(8)
 """Progress of fraction 0 with the field spelled out, since empty means that nothing is told."""
@@ -107,23 +101,6 @@ def _progress(progress: task_pb2.Progress, path: str) -> tuple[bytes, bytes]:
         checkpoint = progress.checkpoint.SerializeToString()
     told = task_pb2.Progress(fraction=fraction, message=progress.message)
     return told.SerializeToString() or _NO_PROGRESS, checkpoint
-
-
-def claimed(leases: Iterable[Lease]) -> list[task_pb2.ClaimedTask]:
-    """Leased tasks as workers get them."""
-    tasks = []
-    for lease in leases:
-        task = task_pb2.ClaimedTask(attempt=lease.attempt, max_attempts=lease.max_attempts)
-        task.lease.task_id = lease.task_id
-        task.lease.fence = lease.fence
-        task.spec.MergeFromString(lease.spec)
-        task.lease_expire_time.FromMilliseconds(lease.expire_ms)
-        task.lease_duration.FromMilliseconds(lease.lease_ms)
-        task.create_time.FromMilliseconds(lease.create_ms)
-        if lease.checkpoint:
-            task.checkpoint.MergeFromString(lease.checkpoint)
-        tasks.append(task)
-    return tasks
 
 
 def lease_lost(task_id: str, fence: int, reason: str) -> pb.Directive:

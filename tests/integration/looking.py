@@ -47,13 +47,18 @@ async def in_progress(caller: Caller, count: int, command: str = "RENDER") -> No
 async def claiming(server: Server) -> None:
     """Returns once the server waits for the store's reply to a claim."""
     work = server.app._background._tasks
-    await eventually(lambda: any("Claims._take" in repr(task) for task in work))
+    await eventually(lambda: any("Line._run" in repr(task) for task in work))
 
 
 def calls_under_way() -> int:
     """How many calls the servers of this process work on."""
-    names = [task.get_name() for task in asyncio.all_tasks()]
-    return sum(name.startswith("HandleExceptions[") for name in names)
+    return sum(map(_serves_a_call, asyncio.all_tasks()))
+
+
+def _serves_a_call(task: asyncio.Task[Any]) -> bool:
+    """As grpcio and pygrpc-native name such tasks."""
+    coro: Any = task.get_coro()
+    return task.get_name().startswith("HandleExceptions[") or coro.__qualname__ == "Server._run"
 
 
 async def no_calls() -> None:

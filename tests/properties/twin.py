@@ -17,7 +17,7 @@ from tests.properties.transitions import outside_the_table, transitions
 from tests.support.admin import Admin
 from tests.support.clock import START_MS, ClockedConnection, VirtualClock
 from tests.support.consistency import inconsistencies
-from tests.support.driver import LEASE_MS, Lease, QueueDriver
+from tests.support.driver import LEASE_MS, Lease, QueueDriver, leases_of
 from tests.support.snapshot import CANCELLING, PARKED, take_snapshot
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Twin:
         expected = self.model.claim(want, max_bytes)
         assert [name for name, _, _, _ in claimed.tasks] == [task.name for task in expected]
         assert claimed.now_ms == self.model.now_ms
-        leases = [Lease(name, row.fence) for name, row, _, _ in claimed.tasks]
+        leases = leases_of(claimed)
         self._grew([lease.fence for lease in leases])
         for task, lease in zip(expected, leases, strict=True):
             self.model.lease(task, lease.fence, lease_ms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from codeq_grpc.core.task import Ending, TaskState
+from codeq_grpc.store.rows import read_row
 from tests.support.clock import START_MS
 from tests.support.driver import LEASE_MS, QueueDriver, leases_of, task
 
@@ -41,7 +42,8 @@ async def test_claim_counts_the_attempt_and_gives_a_fence_and_a_lease(driver: Qu
     name = await driver.enqueue_one()
     driver.clock.advance(10)
     claimed = await driver.claim(owner="srv.7", worker="wörker")
-    ((got, row, spec, _),) = claimed.tasks
+    ((got, raw, spec, _),) = claimed.tasks
+    row = read_row(raw)
     assert (got, spec, claimed.now_ms, claimed.armed) == (name, b"spec", START_MS + 10, False)
     assert (row.state, row.attempt, row.max_attempts) == (TaskState.IN_PROGRESS, 1, 3)
     assert (row.owner, row.worker_id) == ("srv.7", "wörker")

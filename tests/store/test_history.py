@@ -14,7 +14,7 @@ from codeq_grpc.store.rows import attempts_of
 from codeq_grpc.store.tasks import Report
 from tests.support.aborting import AbortingConnection
 from tests.support.clock import START_MS, VirtualClock
-from tests.support.driver import ENOUGH, ERRORS, LEASE_MS, Lease, QueueDriver, task
+from tests.support.driver import ENOUGH, ERRORS, LEASE_MS, Lease, QueueDriver, leases_of, task
 
 if TYPE_CHECKING:
     from codeq_grpc.core.retry import RetryPolicy
@@ -173,8 +173,8 @@ async def test_payload_of_a_completed_task_is_dropped(driver: QueueDriver) -> No
     names = await driver.enqueue(task(b"spec", b"payload"), task(b"spec"), task(b"s", b"payload"))
     claimed = await driver.claim(2)
     assert claimed.tasks[0][2] == b"spec" + b"payload"
-    for name, row, _, _ in claimed.tasks:
-        await driver.complete(Lease(name, row.fence))
+    for lease in leases_of(claimed):
+        await driver.complete(lease)
     state = driver.snapshot()
     assert state.bodies == {names[0]: b"spec", names[1]: b"spec", names[2]: b"spayload"}
     assert (await driver.read_one(names[0])).spec == b"spec"

@@ -11,7 +11,7 @@ from codeq_grpc.store.connection import Connection
 from codeq_grpc.store.keys import Queue
 from codeq_grpc.store.reads import Reads
 from codeq_grpc.store.rows import pack_claimant
-from codeq_grpc.store.tasks import TaskStore
+from codeq_grpc.store.tasks import Claimant, TaskStore
 from tests.support.driver import LEASE_MS, task
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ async def test_calls_that_nobody_waits_for_lease_and_add_nothing(
     try:
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
-                await store.claim(queue, pack_claimant("", "w"), want=1, max_bytes=1_000)
+                await store.claim(queue, [Claimant(pack_claimant("", "w"), 1)], max_bytes=1_000)
         with pytest.raises(StoreUnavailable):
             await store.enqueue(queue, [task()])
         with pytest.raises(StoreUnavailable):
@@ -39,6 +39,6 @@ async def test_calls_that_nobody_waits_for_lease_and_add_nothing(
         own_store.resume()
     counts = await Reads(connection).stats(queue)
     assert (counts.pending, counts.in_progress, counts.enqueued_total) == (3, 0, 3)
-    claimed = await store.claim(queue, pack_claimant("", "w"), want=9, max_bytes=1_000)
+    claimed = await store.claim(queue, [Claimant(pack_claimant("", "w"), 9)], max_bytes=1_000)
     assert len(claimed.tasks) == 3
     await connection.close()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from codeq_grpc.core.task import Ending, TaskState
+from codeq_grpc.store.rows import read_row
 from codeq_grpc.store.wakeups import work_key
 from tests.store.making import tasks_of_every_state
 from tests.support.clock import START_MS
@@ -184,6 +185,6 @@ async def test_history_and_checkpoint_stay(driver: QueueDriver) -> None:
     await driver.tell(lease, b"progress", b"checkpoint")
     await driver.fail(lease, b"boom")
     await driver.redrive(name)
-    ((_, row, _, checkpoint),) = (await driver.claim()).tasks
-    assert (row.attempt, checkpoint) == (1, b"checkpoint")
+    ((_, raw, _, checkpoint),) = (await driver.claim()).tasks
+    assert (read_row(raw).attempt, checkpoint) == (1, b"checkpoint")
     assert (await driver.read_one(name)).history.endswith(b"boom")

@@ -6,6 +6,7 @@ import pytest
 
 from codeq_grpc.core.retry import RetryWishes
 from codeq_grpc.core.task import Ending, TaskState
+from codeq_grpc.store.rows import read_row
 from codeq_grpc.store.tasks import DONE, LOST, REPEATED, UNKNOWN, Report, Verdict
 from tests.support.clock import START_MS
 from tests.support.driver import LEASE_MS, Lease, QueueDriver, task
@@ -234,7 +235,7 @@ async def test_never_more_claims_than_attempts(driver: QueueDriver) -> None:
     claims = 0
     while (claimed := await driver.claim()).tasks:
         claims += 1
-        ((_, row, _, _),) = claimed.tasks
+        row = read_row(claimed.tasks[0][1])
         assert row.attempt == claims
         await driver.fail(Lease(name, row.fence), delay_ms=0)
     assert claims == 3

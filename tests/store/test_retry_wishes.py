@@ -10,7 +10,7 @@ import pytest
 from codeq_grpc.core.retry import NO_WISHES, RetryPolicy, RetryWishes
 from codeq_grpc.core.task import Ending, TaskState
 from codeq_grpc.store.tasks import DONE, Report
-from tests.support.driver import Lease, QueueDriver, task
+from tests.support.driver import QueueDriver, leases_of, task
 
 pytestmark = pytest.mark.usefixtures("consistent")
 
@@ -69,11 +69,11 @@ async def test_attempts_are_those_of_the_task_else_the_queue_else_the_server(
     driver: QueueDriver, own: int | None, queues: int | None, expected: int
 ) -> None:
     await driver.configure(retry=RetryWishes(max_attempts=queues))
-    (name,) = await driver.enqueue(task(max_attempts=own))
+    await driver.enqueue(task(max_attempts=own))
     claims = 0
     while (claimed := await driver.claim()).tasks:
         claims += 1
-        await driver.fail(Lease(name, claimed.tasks[0][1].fence), delay_ms=0)
+        await driver.fail(leases_of(claimed)[0], delay_ms=0)
     assert claims == expected
 
 

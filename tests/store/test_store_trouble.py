@@ -18,10 +18,10 @@ from codeq_grpc.store.keys import Queue
 from codeq_grpc.store.reads import Reads, Stored
 from codeq_grpc.store.registry import Registry
 from codeq_grpc.store.rows import pack_claimant
-from codeq_grpc.store.tasks import DONE, EXTENDED, Report, TaskStore
+from codeq_grpc.store.tasks import DONE, EXTENDED, Claimant, Report, TaskStore
 from codeq_grpc.store.upkeep import Upkeep
 from tests.support.admin import Admin
-from tests.support.driver import ENOUGH, ERRORS, task
+from tests.support.driver import ENOUGH, ERRORS, leases_of, task
 from tests.support.snapshot import take_snapshot
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ class Trouble:
     async def claim(self, want: int = 1) -> list[tuple[bytes, int]]:
         """Leases."""
         claimed = await self.tasks.claim(
-            QUEUE, pack_claimant("", "w"), want=want, max_bytes=ENOUGH, lease_ms=60_000
+            QUEUE, [Claimant(pack_claimant("", "w"), want, 60_000)], max_bytes=ENOUGH
         )
-        return [(name, row.fence) for name, row, _, _ in claimed.tasks]
+        return [*leases_of(claimed)]
 
     async def prune(self) -> int:
         """How many ended tasks went."""

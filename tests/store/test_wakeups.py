@@ -15,7 +15,7 @@ from codeq_grpc.store.connection import Connection
 from codeq_grpc.store.keys import Queue
 from codeq_grpc.store.reads import Reads
 from codeq_grpc.store.rows import pack_claimant
-from codeq_grpc.store.tasks import Report, TaskStore
+from codeq_grpc.store.tasks import Claimant, Report, TaskStore
 from codeq_grpc.store.wakeups import (
     Wakeups,
     cancel_message,
@@ -24,7 +24,7 @@ from codeq_grpc.store.wakeups import (
     over_message,
     work_key,
 )
-from tests.support.driver import ENOUGH, task
+from tests.support.driver import ENOUGH, leases_of, task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -89,15 +89,15 @@ def tasks(connection: Connection) -> TaskStore:
 
 
 async def test_server_hears_of_work_and_of_ends(connection: Connection, tasks: TaskStore) -> None:
-    claimant = pack_claimant("", "w")
+    claimants = [Claimant(pack_claimant("", "w"), 1)]
     async with listening(Wakeups(connection, "srv", ignore)) as listener:
-        empty = await tasks.claim(QUEUE, claimant, want=1, max_bytes=ENOUGH, wake="srv")
+        empty = await tasks.claim(QUEUE, claimants, max_bytes=ENOUGH, wake="srv")
         assert empty.armed
         (name,) = (await tasks.enqueue(QUEUE, [task()])).names
         assert await listener.next() == ("work", work_key(QUEUE))
         await tasks.await_end(QUEUE, name, "srv")
-        claimed = await tasks.claim(QUEUE, claimant, want=1, max_bytes=ENOUGH)
-        fence = claimed.tasks[0][1].fence
+        claimed = await tasks.claim(QUEUE, claimants, max_bytes=ENOUGH)
+        ((_, fence),) = leases_of(claimed)
         await tasks.report(QUEUE, [Report(name, fence, Ending.COMPLETE)])
         assert await listener.next() == ("ended", ended_key(QUEUE), name)
 

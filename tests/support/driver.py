@@ -12,12 +12,13 @@ from codeq_grpc.core.task import Ending
 from codeq_grpc.store.outbox import Outbox
 from codeq_grpc.store.queues import QueueStore
 from codeq_grpc.store.reads import Reads
-from codeq_grpc.store.rows import pack_claimant, pack_new
-from codeq_grpc.store.tasks import Report, TaskStore
+from codeq_grpc.store.rows import lease_of, pack_claimant, pack_new
+from codeq_grpc.store.tasks import Claimant, Report, TaskStore
 from codeq_grpc.store.upkeep import Errors, Upkeep
 from tests.support.snapshot import Meta, Snapshot, take_snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Unpack
 
     from codeq_grpc.core.records import Idempotency
@@ -79,7 +80,7 @@ def task(
 
 def leases_of(claimed: Claimed) -> list[Lease]:
     """What a claim gave."""
-    return [Lease(name, row.fence) for name, row, _, _ in claimed.tasks]
+    return [Lease(name, lease_of(raw)[0]) for name, raw, _, _ in claimed.tasks]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +134,14 @@ class QueueDriver:
         wake: str = "",
     ) -> Claimed:
         """The reply to one claim."""
-        return await self.store.claim(
-            self.queue,
-            pack_claimant(owner, worker),
-            want=want,
-            max_bytes=max_bytes,
-            lease_ms=lease_ms,
-            wake=wake,
-        )
+        claimant = Claimant(pack_claimant(owner, worker), want, lease_ms)
+        return await self.share([claimant], max_bytes=max_bytes, wake=wake)
+
+    async def share(
+        self, claimants: Sequence[Claimant], *, max_bytes: int = ENOUGH, wake: str = ""
+    ) -> Claimed:
+        """The reply to a claim for several."""
+        return await self.store.claim(self.queue, claimants, max_bytes=max_bytes, wake=wake)
 
     async def claim_names(self, want: int = 500) -> list[bytes]:
         """Names of the tasks that one claim gave."""

@@ -49,7 +49,13 @@ def _entry(tenant: str, role: str) -> TokenEntry:
 def settings_for(store: StoreProcess, **more: Any) -> Settings:
     """Free ports, all tokens, and a drain that a test can wait for."""
     entries = tuple(_entry(tenant, role) for tenant in TENANTS for role in ROLES)
-    given = {"redis_url": store.url, "grpc_port": 0, "http_port": 0, "drain_seconds": 5.0}
+    given = {
+        "redis_url": store.url,
+        "grpc_engine": store.engine.grpc,
+        "grpc_port": 0,
+        "http_port": 0,
+        "drain_seconds": 5.0,
+    }
     return Settings(**{**given, "tokens": entries, **more})
 
 

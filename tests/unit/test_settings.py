@@ -27,6 +27,7 @@ VALUES: Final[dict[str, Any]] = {
     "env": "staging",
     "grpc_host": "::1",
     "grpc_port": 1,
+    "grpc_engine": "grpcio",
     "http_host": "::1",
     "http_port": 2,
     "redis_url": "redis://store:7",

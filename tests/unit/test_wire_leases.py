@@ -12,7 +12,7 @@ from codeq_grpc.core import limits
 from codeq_grpc.core.errors import InvalidField, PayloadTooLarge
 from codeq_grpc.core.records import Attempt, Beat, Lease, Outcome, Record
 from codeq_grpc.core.task import TERMINAL, Ending, TaskState
-from codeq_grpc.wire import leases, problems, tasks
+from codeq_grpc.wire import encoding, leases, problems, tasks
 
 REF: Final = task_pb2.LeaseRef(task_id="t", fence=7)
 
@@ -154,7 +154,8 @@ def test_an_order_to_cancel_carries_the_reason_and_a_lost_lease_its_kind() -> No
 
 def test_a_claimed_task_carries_spec_and_times() -> None:
     spec = task_pb2.TaskSpec(command="C", payload=task_pb2.Payload(data=b"x"))
-    (task,) = leases.claimed([Lease("t", 7, 2, 5, 2_500, 1_400, 1_001, spec.SerializeToString())])
+    lease = Lease("t", b"n", 7, 2, 5, 2_500, 1_400, 1_001, spec.SerializeToString())
+    (task,) = pb.ClaimResponse.FromString(encoding.claimed([lease])).tasks
     assert task.spec == spec
     assert (task.lease, task.attempt, task.max_attempts) == (REF, 2, 5)
     assert task.lease_expire_time.ToMilliseconds() == 2_500
@@ -162,8 +163,9 @@ def test_a_claimed_task_carries_spec_and_times() -> None:
     assert task.create_time.ToMilliseconds() == 1_001
     assert not task.HasField("checkpoint")
     checkpoint = task_pb2.Payload(data=b"half")
-    lease = Lease("t", 7, 2, 5, 1, 1, 1, b"", checkpoint.SerializeToString())
-    assert next(iter(leases.claimed([lease]))).checkpoint == checkpoint
+    lease = lease._replace(checkpoint=checkpoint.SerializeToString())
+    (task,) = pb.ClaimResponse.FromString(encoding.claimed([lease])).tasks
+    assert task.checkpoint == checkpoint
 
 
 SPEC: Final = task_pb2.TaskSpec(command="C", payload={"data": b"x"}, headers={"a": "b"})

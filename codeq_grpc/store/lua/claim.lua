@@ -3,11 +3,13 @@
 -- of the queue. Finding none, it notes that the server waits. Allowed when memory is short: claims
 -- come before what frees it.
 -- KEYS: s w m b o z l y t d c a e g k kw p x r
--- ARGV: want (1 to 500), bytes of specs at most (one task always fits), lease_ms asked for or 0,
---   default lease_ms, server to wake or '', `>B` length of the owner stream, it and the worker,
---   time in ms after which nobody waits for the reply any more, or 0
--- Reply: TASKS, now, how many, then id, row and spec of each, then id and checkpoint of those that
---   have one; EMPTY, now, when to look again or 0, 1 if the server is noted; LATE, now
+-- ARGV: bytes of specs at most (one task always fits), default lease_ms, server to wake or '',
+--   time in ms after which nobody waits for the reply any more, or 0; then of each claimant,
+--   longest waiting first, want (500 in all), lease_ms asked for or 0, `>B` length of the owner
+--   stream, it and the worker
+-- Reply: TASKS, now, how many, when to look again or 0, 1 if the server is noted, -1 if there may
+--   be more; how many each claimant got; then id, row and spec of each; then id and checkpoint of
+--   those that have one; or EMPTY, now, when to look again or 0, 1 if the server is noted; LATE, now
 -- @include queue
 -- @include rows
 -- @include claims
@@ -19,19 +21,40 @@
 -- @include flush
 -- @include promote
 -- @include pick
-local want, max_bytes = tonumber(ARGV[1]), tonumber(ARGV[2])
-local asked, default = tonumber(ARGV[3]), tonumber(ARGV[4])
-local server, claimant, not_after = ARGV[5], ARGV[6], tonumber(ARGV[7])
+local max_bytes, default, server = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local not_after, claimants, want = tonumber(ARGV[4]), {}, 0
 if not_after > 0 and Q.now > not_after then return { 'LATE', Q.now } end
 if Q.lease > 0 then default = Q.lease end
+for at = 5, #ARGV, 3 do
+  local one = { want = tonumber(ARGV[at]), lease = tonumber(ARGV[at + 1]), who = ARGV[at + 2] }
+  claimants[#claimants + 1], want = one, want + one.want
+end
 
-local function empty(look_at, held_up)
+-- When the queue has no more to give, the server is noted, unless the time to look is known.
+local function rest(look_at, held_up)
   local note = server ~= '' and look_at == nil
   if note then redis.call('ZADD', w, Q.now, server) end
   look_at = look_at or tonumber(redis.call('ZRANGE', z, 0, 0, 'WITHSCORES')[2] or 0)
   -- What is due and may not be claimed is no reason to look again at once.
   if held_up and look_at <= Q.now then look_at = 0 end
-  return { 'EMPTY', Q.now, look_at, note and 1 or 0 }
+  return look_at, note and 1 or 0
+end
+
+local function empty(look_at, held_up)
+  return { 'EMPTY', Q.now, rest(look_at, held_up) }
+end
+
+-- Each claimant gets its part of the `n` tasks there are; what one does not want is for the first.
+local function share(n)
+  local each, left = math.ceil(n / #claimants), n
+  for _, one in ipairs(claimants) do
+    one.got = math.min(one.want, each, left)
+    left = left - one.got
+  end
+  for _, one in ipairs(claimants) do
+    local more = math.min(one.want - one.got, left)
+    one.got, left = one.got + more, left - more
+  end
 end
 
 -- The bucket of max_claims_per_second holds one second's worth, one claim at least.
@@ -54,15 +77,22 @@ if promoted > 0 then
 end
 local ids, rows, trims, full = pick(want, max_bytes)
 local specs = #ids > 0 and redis.call('HMGET', b, unpack(ids)) or {}
-local reply, checkpoints = { 'TASKS', Q.now, #ids }, {}
-for i, id in ipairs(ids) do
-  local row = rows[i]
-  local lease = asked > 0 and asked or row[LEASE] > 0 and row[LEASE] or default
-  row.claim = struct.pack('>I4I8I8', lease, row[TIME], Q.now) .. claimant
-  row[ATTEMPT], row[ENDING], row[FENCE] = row[ATTEMPT] + 1, 0, Q.first + i - 1
-  move(id, row, IN_PROGRESS, capped(row, Q.now, Q.now + lease))
-  if has(row, HAS_CHECKPOINT) then checkpoints[#checkpoints + 1] = id end
-  reply[3 * i + 1], reply[3 * i + 2], reply[3 * i + 3] = id, pack_row(row), specs[i]
+local reply, checkpoints = { 'TASKS', Q.now, #ids, 0, -1 }, {}
+share(#ids)
+local i, head = 0, #claimants + 2
+for place, one in ipairs(claimants) do
+  reply[5 + place] = one.got
+  for _ = 1, one.got do
+    i = i + 1
+    local id, row = ids[i], rows[i]
+    local lease = one.lease > 0 and one.lease or row[LEASE] > 0 and row[LEASE] or default
+    row.claim = struct.pack('>I4I8I8', lease, row[TIME], Q.now) .. one.who
+    row[ATTEMPT], row[ENDING], row[FENCE] = row[ATTEMPT] + 1, 0, Q.first + i - 1
+    move(id, row, IN_PROGRESS, capped(row, Q.now, Q.now + lease))
+    if has(row, HAS_CHECKPOINT) then checkpoints[#checkpoints + 1] = id end
+    local at = head + 3 * i
+    reply[at + 1], reply[at + 2], reply[at + 3] = id, pack_row(row), specs[i]
+  end
 end
 for _, id in ipairs(checkpoints) do
   reply[#reply + 1] = id
@@ -76,4 +106,5 @@ ready = promoted - #ids
 if #order > 0 or next(gone) or next(added) then flush() end
 for priority, at in pairs(trims) do redis.call('LTRIM', r[priority], at, -1) end
 if #ids == 0 and not full then return empty() end
+if server ~= '' and #ids < want and not full then reply[4], reply[5] = rest() end
 return reply
