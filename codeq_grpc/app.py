@@ -133,7 +133,7 @@ class App:
         self._sweeper = Sweeper(self._upkeep, _ERRORS, self._courier.owe)
         self.health = Health(self.connection)
         self._gate = AuthInterceptor(Tokens(settings.principals()))
-        self._engine = engines.choose(settings.grpc_engine)
+        self.engine = engines.choose(settings.grpc_engine, settings.grpc_host)
         self._server = self._build_server(retry, lease_ms)
 
     def _build_server(self, retry: RetryPolicy, lease_ms: int) -> grpc.aio.Server:
@@ -150,7 +150,7 @@ class App:
             admin,
             HealthServicer(self.health),
             self._gate,
-            engine=self._engine,
+            engine=self.engine,
             reflect=settings.reflection,
             reuse_port=settings.reuse_port,
         )
@@ -197,7 +197,7 @@ class App:
                     "server": self.server_id,
                     "grpc": grpc_port,
                     "http": http_port,
-                    "engine": self._engine.name,
+                    "engine": self.engine.name,
                 },
             )
             yield ports

@@ -112,7 +112,9 @@ class Reports:
                 results[index] = _judge(said, verdict)
         return results
 
-    def _free(self, queue: Queue, group: list[Indexed[Outcome]], verdicts: list[Verdict]) -> None:
+    def _free(
+        self, queue: Queue, group: list[Indexed[Outcome]], verdicts: Sequence[Verdict]
+    ) -> None:
         owned: dict[str, list[LeaseKey]] = {}
         for (_, name, said), verdict in zip(group, verdicts, strict=True):
             if verdict.owner and verdict.word in {DONE, REPEATED}:

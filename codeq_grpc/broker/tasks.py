@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from codeq_grpc.broker.reports import not_found
 from codeq_grpc.broker.wakeups import pause
@@ -39,6 +39,9 @@ INDEXES = {
     TaskState.CANCELLED: "c",
     TaskState.EXPIRED: "a",
 }
+
+
+_NOT_TRIED: Final = CodeQError()
 
 
 class Enqueued(NamedTuple):
@@ -97,8 +100,10 @@ class Tasks:
         What is wrong with one task is told for it, or raised if `atomic`. A store error is raised
         when nothing was added, and told for its items otherwise.
         """
-        results: list[Enqueued | CodeQError] = [CodeQError()] * len(tasks)
-        ready = await self._with_dependencies(tenant, tasks, results, atomic=atomic)
+        results: list[Enqueued | CodeQError] = [_NOT_TRIED] * len(tasks)
+        ready = dict(enumerate(tasks))
+        if any(task.depends_on for task in tasks):
+            ready = await self._with_dependencies(tenant, tasks, results, atomic=atomic)
         groups: dict[str, list[int]] = {}
         for index, task in ready.items():
             groups.setdefault(task.command, []).append(index)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import ipaddress
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -49,17 +50,25 @@ def _native(interceptors: Interceptors, options: Options) -> grpc.aio.Server:
     return server
 
 
-def choose(name: str) -> Engine:
-    """The engine called native or grpcio; auto takes native where it is installed. Raises
-    ImportError.
+def choose(name: str, host: str) -> Engine:
+    """The engine called native or grpcio. `auto` takes native where it is installed and only this
+    machine can connect: it takes in a message of any size before it is refused, also a stranger's.
+    Raises ImportError.
     """
     installed = importlib.util.find_spec("pygrpc_native") is not None
-    if name == "grpcio" or (name == "auto" and not installed):
+    if name == "grpcio" or (name == "auto" and not (installed and _is_loopback(host))):
         return Engine("grpcio", _grpcio)
     if not installed:
         raise ImportError("CODEQ_GRPC_ENGINE=native needs the package pygrpc-native")
     eager = frozenset(m for m in PERMISSIONS if not m.startswith(_OVER_GRPCIO))
     return Engine("native", _native, eager)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def readers(most: int) -> ThreadPoolExecutor:

@@ -9,9 +9,11 @@ import secrets
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.store import scripts
 from codeq_grpc.store.calls import Calls
+from codeq_grpc.store.coalescer import Bounds, Coalescer
 from codeq_grpc.store.rows import pack_policy
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ _NOW: Final = {"enqueue": 2, "claim": 1}
 """Where the store's time stands in a reply."""
 _NO_RETRY: Final = 1
 _HAS_DELAY: Final = 2
+
+_REFUSALS: Final = frozenset({b"EXISTS", b"MISMATCH", b"FULL", b"OVERDUE"})
 
 DONE: Final = b"DONE"
 REPEATED: Final = b"REPEATED"
@@ -118,6 +122,24 @@ class Cancelled(NamedTuple):
     owner: str
 
 
+New = tuple[bytes, bytes, bytes]
+"""A task made by `rows.pack_new`."""
+Beat = tuple[bytes, int, int, bytes, bytes]
+
+
+def _new_size(task: New) -> int:
+    head, body, more = task
+    return len(head) + len(body) + len(more)
+
+
+def _report_size(report: Report) -> int:
+    return len(report.text) + len(report.short)
+
+
+def _beat_size(beat: Beat) -> int:
+    return len(beat[3]) + len(beat[4])
+
+
 class TaskStore(Calls):
     """Tasks of queues."""
 
@@ -127,6 +149,10 @@ class TaskStore(Calls):
         self._max_attempts = retry.max_attempts
         self._clock = (0, 0.0)
         self._policy = pack_policy(retry)
+        bounds = Bounds(limits.SCRIPT_BATCH, limits.BATCH_BYTES, connection.timeout)
+        self._enqueues = Coalescer(self._enqueue, _new_size, bounds)
+        self._reports = Coalescer(self._report, _report_size, bounds)
+        self._beats = Coalescer(self._beat, _beat_size, bounds)
 
     async def _in_time(
         self, script: scripts.Script, queue: Queue, before: Sequence[Any], after: Sequence[Any]
@@ -150,24 +176,32 @@ class TaskStore(Calls):
         waited = monotonic() - read_at + self._connection.timeout
         return now_ms + int(waited * 1000) if now_ms else 0
 
-    async def enqueue(
-        self, queue: Queue, tasks: Sequence[tuple[bytes, bytes, bytes]], *, atomic: bool = False
-    ) -> Added:
-        """Adds tasks made by `rows.pack_new`; if `atomic`, all or none."""
+    async def enqueue(self, queue: Queue, tasks: Sequence[New], *, atomic: bool = False) -> Added:
+        """Adds tasks; if `atomic`, all or none."""
+        if atomic and len(tasks) > 1:
+            many = await self._enqueue(queue, tasks, atomic=True)
+        else:
+            many = await self._enqueues(queue, tasks)
+        results, (now, owed) = many
+        specials = {i: one for i, one in enumerate(results) if isinstance(one, Special)}
+        refused = atomic and any(one.word in _REFUSALS for one in specials.values())
+        names = [one.name if isinstance(one, Special) else one for one in results]
+        return Added(names, now, owed, specials, refused)
+
+    async def _enqueue(
+        self, queue: Queue, tasks: Sequence[New], *, atomic: bool = False
+    ) -> tuple[Sequence[bytes | Special], tuple[int, int]]:
         parts = [part for task in tasks for part in task]
-        reply = await self._in_time(
+        _, first, now, owed, *rest = await self._in_time(
             scripts.ENQUEUE, queue, (), (int(atomic), self._max_attempts, *parts)
         )
-        word, first, now, owed, *rest = reply
+        results: list[bytes | Special] = [
+            number.to_bytes(7, "big") for number in range(first, first + len(tasks))
+        ]
         it = iter(rest)
-        specials = {
-            index: Special(what, name, state)
-            for index, what, name, state in zip(it, it, it, it, strict=True)
-        }
-        names = [(first + i).to_bytes(7, "big") for i in range(len(tasks))]
-        for index, special in specials.items():
-            names[index] = special.name
-        return Added(names, now, owed, specials, word == b"REFUSED")
+        for index, *special in zip(it, it, it, it, strict=True):
+            results[index] = Special(*special)
+        return results, (now, owed)
 
     async def claim(
         self, queue: Queue, claimants: Sequence[Claimant], *, max_bytes: int, wake: str = ""
@@ -197,20 +231,29 @@ class TaskStore(Calls):
             armed=armed == 1,
         )
 
-    async def heartbeat(
-        self, queue: Queue, beats: Sequence[tuple[bytes, int, int, bytes, bytes]]
-    ) -> list[tuple[bytes, bytes]]:
+    async def heartbeat(self, queue: Queue, beats: Sequence[Beat]) -> Sequence[tuple[bytes, bytes]]:
         """Extends leases (name, fence, ms or 0, progress, checkpoint); of each EXTENDED, CANCEL,
         LOST or UNKNOWN, and the error to be kept of a cancel.
         """
+        told, _ = await self._beats(queue, beats)
+        return told
+
+    async def _beat(
+        self, queue: Queue, beats: Sequence[Beat]
+    ) -> tuple[list[tuple[bytes, bytes]], None]:
         args: list[bytes] = []
         for name, fence, extend_ms, progress, checkpoint in beats:
             args += (name, _BEAT.pack(fence, extend_ms), progress, checkpoint)
         it = iter((await self._run(scripts.HEARTBEAT, queue, args))[2:])
-        return list(zip(it, it, strict=True))
+        return list(zip(it, it, strict=True)), None
 
-    async def report(self, queue: Queue, reports: Sequence[Report]) -> tuple[list[Verdict], int]:
+    async def report(
+        self, queue: Queue, reports: Sequence[Report]
+    ) -> tuple[Sequence[Verdict], int]:
         """Ends attempts; what became of each, and how many entries the outbox got."""
+        return await self._reports(queue, reports)
+
+    async def _report(self, queue: Queue, reports: Sequence[Report]) -> tuple[list[Verdict], int]:
         args: list[bytes] = [self._policy]
         for r in reports:
             flags = (_NO_RETRY if r.no_retry else 0) | (0 if r.delay_ms is None else _HAS_DELAY)

@@ -153,13 +153,16 @@ async def large(caller: Caller, size: int, **options: Any) -> Refusal:
 
 @pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip, grpc.Compression.Deflate])
 async def test_a_message_of_the_limit_is_read_and_a_larger_one_is_not(
-    acme: Caller, admin: Admin, compression: grpc.Compression | None
+    server: Server, acme: Caller, admin: Admin, compression: grpc.Compression | None
 ) -> None:
     before = contents(admin)
     at_limit = await large(acme, limits.MESSAGE_BYTES, compression=compression)
-    assert at_limit.kind == ("INVALID_ARGUMENT", "PAYLOAD_TOO_LARGE")
     beyond = await large(acme, limits.MESSAGE_BYTES + 1, compression=compression)
-    assert beyond.kind == ("RESOURCE_EXHAUSTED", "")
+    if server.native and compression is grpc.Compression.Deflate:
+        assert {at_limit.kind, beyond.kind} == {("UNIMPLEMENTED", "")}
+    else:
+        assert at_limit.kind == ("INVALID_ARGUMENT", "PAYLOAD_TOO_LARGE")
+        assert beyond.kind == ("RESOURCE_EXHAUSTED", "")
     assert contents(admin) == before
 
 
@@ -170,19 +173,17 @@ async def test_a_bomb_of_compressed_zeros_is_refused(acme: Caller) -> None:
 
 
 async def test_metadata_beyond_the_limit_is_refused_and_the_connection_lives_on(
-    acme: Caller,
+    server: Server, acme: Caller
 ) -> None:
     request = pb.AdminQueuesRequest()
-    for size, code in (
-        (8_000, "OK"),
-        (17_000, "RESOURCE_EXHAUSTED"),
-        (60_000, "RESOURCE_EXHAUSTED"),
-    ):
+    # pygrpc-native answers by an HTTP status, of which clients make what they like.
+    beyond = "UNKNOWN" if server.native else "RESOURCE_EXHAUSTED"
+    for size, code in ((8_000, "OK"), (17_000, beyond), (60_000, beyond)):
         call = acme.start("AdminQueues", request, metadata=(("x-noise", "x" * size),))
         assert (await call.code()).name == code
     many = tuple((f"x-noise-{i}", "x" * 100) for i in range(200))
     call = acme.start("AdminQueues", request, metadata=many)
-    assert (await call.code()).name == "RESOURCE_EXHAUSTED"
+    assert (await call.code()).name == beyond
     assert await acme.claim() == []
 
 

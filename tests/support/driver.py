@@ -161,7 +161,7 @@ class QueueDriver:
         (lease,) = await self.take(owner=owner, worker=worker, lease_ms=lease_ms)
         return lease
 
-    async def report(self, *reports: Report) -> list[Verdict]:
+    async def report(self, *reports: Report) -> Sequence[Verdict]:
         """What became of them."""
         verdicts, _ = await self.store.report(self.queue, reports)
         return verdicts

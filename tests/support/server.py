@@ -200,6 +200,11 @@ class Server:
         """Of gRPC."""
         return f"127.0.0.1:{self.ports.grpc}"
 
+    @property
+    def native(self) -> bool:
+        """Whether pygrpc-native speaks HTTP/2; docs/operations.md tells where it differs."""
+        return self.app.engine.name == "native"
+
     def caller(self, tenant: str = "acme", role: str = "admin") -> Caller:
         """Somebody with a token."""
         return Caller(self.channel, bearer(tenant, role))
