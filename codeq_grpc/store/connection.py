@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
+import hiredis
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -89,6 +90,15 @@ def _translated() -> Iterator[None]:
         raise StoreUnavailable from error
 
 
+class _Packing:
+    """Packs commands in C: redis-py leaves that to hiredis in its blocking client only."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """The command as it is on the wire."""
+        packed: bytes = hiredis.pack_command(args)
+        return [packed]
+
+
 class Connection:
     """A bounded pool to one store. Every call ends within `timeout` seconds, waiting included.
 
@@ -109,6 +119,8 @@ class Connection:
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
+        kind = self._pool.connection_class
+        self._pool.connection_class = type(kind.__name__, (_Packing, kind), {})
         self._redis = Redis(connection_pool=self._pool)
 
     @contextlib.asynccontextmanager

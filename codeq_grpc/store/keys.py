@@ -8,8 +8,9 @@ url-safe characters: 8 for queue number and shard, 10 for the task's number, whi
 
 from __future__ import annotations
 
-import binascii
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import a2b_base64
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,7 +28,8 @@ REGISTRY: Final = ("codeq:{registry}:last", "codeq:{registry}:numbers", "codeq:{
 PROBE: Final = "codeq:{probe}:writable"
 EPOCH_MS: Final = 1_704_067_200_000
 """2024-01-01; numbers of queues and tasks count from it."""
-_ID_CHARS: Final = 18
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{17}[AQgw]")
+_STANDARD: Final = str.maketrans("-_", "+/")
 _PREFIX_CHARS: Final = 8
 
 
@@ -63,20 +65,19 @@ class Queue:
         return self.prefix + urlsafe_b64encode(name)[:10].decode()
 
 
-def parse_task_id(task_id: str) -> tuple[int, int, bytes] | None:
-    """Queue number, shard and name of a task id; None when it cannot be one."""
-    if len(task_id) != _ID_CHARS or not task_id.isascii():
+def parse_task_id(task_id: str) -> tuple[str, bytes] | None:
+    """Prefix and name of a task id; None when it cannot be one. Of the spellings that base64 would
+    take, only the one without spare bits is an id.
+    """
+    if not _ID.fullmatch(task_id):
         return None
-    try:
-        routing = urlsafe_b64decode(task_id[:_PREFIX_CHARS])
-        name = urlsafe_b64decode(task_id[_PREFIX_CHARS:] + "==")
-    except binascii.Error:
-        return None
-    # Lenient decoding drops foreign characters and spare bits; only one spelling is an id.
-    spelled = urlsafe_b64encode(routing) + urlsafe_b64encode(name)[:10]
-    if spelled.decode() != task_id:
-        return None
-    return int.from_bytes(routing[:5], "big"), routing[5], name
+    return task_id[:_PREFIX_CHARS], a2b_base64(task_id[_PREFIX_CHARS:].translate(_STANDARD) + "==")
+
+
+def parse_prefix(prefix: str) -> tuple[int, int]:
+    """Queue number and shard of the prefix of a task id."""
+    routing = urlsafe_b64decode(prefix)
+    return int.from_bytes(routing[:5], "big"), routing[5]
 
 
 def created_ms(name: bytes) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from codeq_grpc.store import keys, scripts
-from codeq_grpc.store.keys import Queue, parse_task_id
+from codeq_grpc.store.keys import Queue, parse_prefix, parse_task_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,13 +20,14 @@ class Registry:
         self._connection = connection
         self._by_name: dict[tuple[str, str], Queue] = {}
         self._by_number: dict[int, Queue] = {}
+        self._by_prefix: dict[str, Queue] = {}
         self._mark: bytes | None = None
 
     def _add(self, number: int, name: str) -> Queue:
         tenant, command = name.split("/", 1)
         queue = Queue(tenant, command, number)
         self._by_name.setdefault((tenant, command), queue)
-        self._by_number[number] = queue
+        self._by_number[number] = self._by_prefix[queue.prefix] = queue
         return queue
 
     async def open(self, tenant: str, command: str) -> Queue:
@@ -56,14 +57,19 @@ class Registry:
         parsed = parse_task_id(task_id)
         if parsed is None:
             return None
-        number, shard, name = parsed
+        prefix, name = parsed
+        queue = self._by_prefix.get(prefix) or await self._look_up(prefix)
+        if queue is None or queue.tenant != tenant:
+            return None
+        return queue, name
+
+    async def _look_up(self, prefix: str) -> Queue | None:
+        number, shard = parse_prefix(prefix)
         queue = self._by_number.get(number)
         if queue is None:
             row = await self._connection.registry_row(number)
             queue = self._add(number, row.decode()) if row else None
-        if queue is None or queue.tenant != tenant or queue.shard != shard:
-            return None
-        return queue, name
+        return queue if queue is not None and queue.shard == shard else None
 
     async def refresh(self) -> None:
         """Learns of queues other servers made; gives back rows that a store failover lost."""

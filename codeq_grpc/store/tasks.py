@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
+from codeq_grpc.core.task import Ending
 from codeq_grpc.store import scripts
 from codeq_grpc.store.calls import Calls
 from codeq_grpc.store.coalescer import Bounds, Coalescer
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from codeq_grpc.core.retry import RetryPolicy
-    from codeq_grpc.core.task import Ending
     from codeq_grpc.store.connection import Connection
     from codeq_grpc.store.keys import Queue
 
@@ -257,14 +257,14 @@ class TaskStore(Calls):
         args: list[bytes] = [self._policy]
         for r in reports:
             flags = (_NO_RETRY if r.no_retry else 0) | (0 if r.delay_ms is None else _HAS_DELAY)
-            head = _REPORT.pack(
-                r.ending, flags, r.fence, r.delay_ms or 0, secrets.randbits(32), len(r.short)
-            )
+            luck = secrets.randbits(32) if r.ending == Ending.FAIL else 0  # for jitter
+            head = _REPORT.pack(r.ending, flags, r.fence, r.delay_ms or 0, luck, len(r.short))
             args += (r.name, head + r.error_type.encode(), r.text + r.short)
         _, _, owed, *rest = await self._run(scripts.REPORT, queue, args)
+        owners = {raw: raw.decode() for raw in set(rest[3::4])}
         it = iter(rest)
         return [
-            Verdict(word, state, time_ms, owner.decode())
+            Verdict(word, state, time_ms, owners[owner])
             for word, state, time_ms, owner in zip(it, it, it, it, strict=True)
         ], owed
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _DIGEST_BYTES: Final = 16
 _PAYLOAD_FIELD: Final = task_pb2.TaskSpec.PAYLOAD_FIELD_NUMBER << 3 | 2
 """Tag of `payload` on the wire, a length-delimited field."""
+_KNOWN: Final = 512
+"""Specs that are known to be good, and their size at most: a quarter of a megabyte in all."""
+_KNOWN_BYTES: Final = 512
 _OVERHEAD: Final = 1 << 10
 """Bytes of a payload besides its data; more of them are fields unknown to this server."""
 
@@ -76,14 +79,34 @@ class SpecChecker:
         # With all that becomes of it a task must still fit into one message.
         more = limits.ERROR_BYTES + limits.CHECKPOINT_BYTES + limits.HISTORY_BYTES + (64 << 10)
         room = limits.MESSAGE_BYTES - payload_bytes - more
+        self._known: dict[bytes, NewTask] = {}
         self.spec_bytes = min(limits.BATCH_BYTES - limits.CHECKPOINT_BYTES, room)
 
     def check(self, spec: task_pb2.TaskSpec, path: str) -> NewTask:
         """What the store needs of a spec, which loses its payload; raises InvalidField or
-        PayloadTooLarge. Most specs have few fields, so that what is unset is passed over quickly.
+        PayloadTooLarge. Producers send specs that differ in their payloads only: such a one is
+        checked once.
         """
-        check_command(spec.command, f"{path}.command")
         check_payload(spec.payload, f"{path}.payload", self.payload_bytes)
+        payload = payload_field(spec.payload)
+        spec.ClearField("payload")
+        rest = spec.SerializeToString()
+        size = len(rest) + len(payload)
+        if size > self.spec_bytes:
+            raise _too_large(path, size, self.spec_bytes)
+        known = self._known.get(rest)
+        if known is not None:
+            return NewTask._make((known.command, rest, payload, *known[3:-1], path))
+        task = self._check(spec, rest, payload, path)
+        # The digest of an idempotent one depends on the payload.
+        if task.idempotency is None and len(rest) <= _KNOWN_BYTES:
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            self._known[rest] = task._replace(payload=b"")
+        return task
+
+    def _check(self, spec: task_pb2.TaskSpec, rest: bytes, payload: bytes, path: str) -> NewTask:
+        check_command(spec.command, f"{path}.command")
         priority = None
         if spec.HasField("priority"):
             priority = spec.priority
@@ -100,15 +123,9 @@ class SpecChecker:
             retry = retry_wishes(spec.retry_policy, f"{path}.retry_policy")
         timed = (_lease_ms(spec, path), _when(spec, path), retry)
         bounded = (_expire_ms(spec, path), _timeout_ms(spec, path))
-        payload = payload_field(spec.payload)
         idempotency = _idempotency(spec, path, payload)
         key = spec.concurrency_key and check_key(spec.concurrency_key, f"{path}.concurrency_key")
         depends_on = _depends_on(spec, path) if spec.depends_on else ()
-        spec.ClearField("payload")
-        rest = spec.SerializeToString()
-        size = len(rest) + len(payload)
-        if size > self.spec_bytes:
-            raise _too_large(path, size, self.spec_bytes)
         return NewTask(
             *(spec.command, rest, payload, priority, *timed, *bounded),
             *(idempotency, key, depends_on, labels, path),

@@ -50,7 +50,7 @@ class OneQueue:
         parsed = parse_task_id(task_id)
         assert parsed is not None
         assert tenant == QUEUE.tenant
-        return QUEUE, parsed[2]
+        return QUEUE, parsed[1]
 
 
 class World:

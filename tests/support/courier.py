@@ -20,7 +20,7 @@ _FAILING: Final = TERMINAL - {_DONE} | {0}
 def _name(task_id: str) -> bytes:
     parsed = parse_task_id(task_id)
     assert parsed is not None
-    return parsed[2]
+    return parsed[1]
 
 
 async def follow(driver: QueueDriver, entry: Entry) -> None:

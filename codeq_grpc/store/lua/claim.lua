@@ -9,7 +9,8 @@
 --   stream, it and the worker
 -- Reply: TASKS, now, how many, when to look again or 0, 1 if the server is noted, -1 if there may
 --   be more; how many each claimant got; then id, row and spec of each; then id and checkpoint of
---   those that have one; or EMPTY, now, when to look again or 0, 1 if the server is noted; LATE, now
+--   those that have one; or EMPTY, now, when to look again or 0, 1 if the server is noted; or
+--   LATE, now
 -- @include queue
 -- @include rows
 -- @include claims
@@ -46,14 +47,14 @@ end
 
 -- Each claimant gets its part of the `n` tasks there are; what one does not want is for the first.
 local function share(n)
-  local each, left = math.ceil(n / #claimants), n
+  local each, undealt = math.ceil(n / #claimants), n
   for _, one in ipairs(claimants) do
-    one.got = math.min(one.want, each, left)
-    left = left - one.got
+    one.got = math.min(one.want, each, undealt)
+    undealt = undealt - one.got
   end
   for _, one in ipairs(claimants) do
-    local more = math.min(one.want - one.got, left)
-    one.got, left = one.got + more, left - more
+    local more = math.min(one.want - one.got, undealt)
+    one.got, undealt = one.got + more, undealt - more
   end
 end
 
@@ -79,24 +80,20 @@ local ids, rows, trims, full = pick(want, max_bytes)
 local specs = #ids > 0 and redis.call('HMGET', b, unpack(ids)) or {}
 local reply, checkpoints = { 'TASKS', Q.now, #ids, 0, -1 }, {}
 share(#ids)
-local i, head = 0, #claimants + 2
+local i = 0
 for place, one in ipairs(claimants) do
   reply[5 + place] = one.got
   for _ = 1, one.got do
     i = i + 1
     local id, row = ids[i], rows[i]
     local lease = one.lease > 0 and one.lease or row[LEASE] > 0 and row[LEASE] or default
-    row.claim = struct.pack('>I4I8I8', lease, row[TIME], Q.now) .. one.who
+    row[CLAIM] = struct.pack('>I4I8I8', lease, row[TIME], Q.now) .. one.who
     row[ATTEMPT], row[ENDING], row[FENCE] = row[ATTEMPT] + 1, 0, Q.first + i - 1
-    move(id, row, IN_PROGRESS, capped(row, Q.now, Q.now + lease))
-    if has(row, HAS_CHECKPOINT) then checkpoints[#checkpoints + 1] = id end
-    local at = head + 3 * i
-    reply[at + 1], reply[at + 2], reply[at + 3] = id, pack_row(row), specs[i]
+    local plain = PLAIN[row[FLAGS]]
+    local till = plain and Q.now + lease or capped(row, Q.now, Q.now + lease)
+    move(id, row, IN_PROGRESS, till)
+    if not plain and has(row, HAS_CHECKPOINT) then checkpoints[#checkpoints + 1] = id end
   end
-end
-for _, id in ipairs(checkpoints) do
-  reply[#reply + 1] = id
-  reply[#reply + 1] = redis.call('HGET', o, id .. 'k')
 end
 if #ids > 0 then
   redis.call('HSET', s, 'clk', Q.first + #ids - 1)
@@ -104,7 +101,14 @@ if #ids > 0 then
 end
 ready = promoted - #ids
 if #order > 0 or next(gone) or next(added) then flush() end
-for priority, at in pairs(trims) do redis.call('LTRIM', r[priority], at, -1) end
+local at = 5 + #claimants
+for n, id in ipairs(ids) do
+  reply[at + 1], reply[at + 2], reply[at + 3], at = id, raws[id], specs[n], at + 3
+end
+for _, id in ipairs(checkpoints) do
+  reply[at + 1], reply[at + 2], at = id, redis.call('HGET', o, id .. 'k'), at + 2
+end
+for priority, done in pairs(trims) do redis.call('LTRIM', r[priority], done, -1) end
 if #ids == 0 and not full then return empty() end
 if server ~= '' and #ids < want and not full then reply[4], reply[5] = rest() end
 return reply

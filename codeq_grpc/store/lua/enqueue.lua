@@ -34,12 +34,17 @@ local function read_task(at)
   local flags, priority, max, lease, rest, when, from = struct.unpack('>I2BBI4I4i8', head)
   if priority == 255 then priority = Q.priority < 255 and Q.priority or 5 end
   local time = when > 0 and when or Q.now - when
+  local body = ARGV[at + 1]
   local row = {
-    0, flags, priority, 0, max > 0 and max or attempts, 0, #ARGV[at + 1], rest, lease, 0,
-    math.max(time, Q.now), Q.now,
+    0, flags, priority, 0, max > 0 and max or attempts, 0, #body, rest, lease, 0,
+    math.max(time, Q.now), Q.now, '', '',
   }
-  row.fixed, row.claim = head:sub(from), ''
-  local new, more, place = { row = row, body = ARGV[at + 1] }, ARGV[at + 2], 1
+  row[FIXED], row[CLAIM] = head:sub(from), ''
+  local new, more, place = { row = row, body = body, id = nil, word = nil }, ARGV[at + 2], 1
+  if more == '' then
+    row[STATE] = row[TIME] > Q.now and SCHEDULED or PENDING
+    return new
+  end
   if has(row, HAS_IDEMPOTENCY) then
     new.digest = more:sub(1, 16)
     local ttl
@@ -48,8 +53,8 @@ local function read_task(at)
   end
   if has(row, HAS_LABELS) then
     local length = struct.unpack('>I2', more, place)
-    new.packed = more:sub(place + 2, place + 1 + length)
-    new.labels, place = labels_of(new.packed), place + 2 + length
+    new.text = more:sub(place + 2, place + 1 + length)
+    new.labels, place = labels_of(new.text), place + 2 + length
   end
   new.parents = place <= #more and more:sub(place)
   row[STATE] = new.parents and BLOCKED or row[TIME] > Q.now and SCHEDULED or PENDING
@@ -57,7 +62,7 @@ local function read_task(at)
 end
 
 local function judge(new, id)
-  local expiry = fixed(new.row).expiry
+  local expiry = new.row[FIXED] ~= '' and fixed(new.row).expiry
   if expiry and expiry <= new.row[TIME] then return 'OVERDUE', id, 0 end
   local word, name, state
   if new.digest then word, name, state = settle(new) end
@@ -86,11 +91,11 @@ if refused and atomic then return { 'REFUSED', 0, Q.now, 0, unpack(specials) } e
 
 local function add(new)
   local id, row = new.id, new.row
-  local parts = fixed(row)
   if new.digest then remember(new) end
-  if parts.expiry then put(added, e, parts.expiry, id) end
+  local expiry = row[FIXED] ~= '' and fixed(row).expiry
+  if expiry then put(added, e, expiry, id) end
   if new.labels then
-    put(fields, o, id .. 'l', new.packed)
+    put(fields, o, id .. 'l', new.text)
     for _, label in ipairs(new.labels) do put(added, v, 0, label .. id) end
   end
   if new.parents then

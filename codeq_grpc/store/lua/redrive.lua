@@ -20,7 +20,7 @@ local function renew_expiry(id, row, time)
   if not parts.expiry then return end
   if parts.expiry > time then return put(added, e, parts.expiry, id) end
   local at = #parts.policy
-  row.fixed = row.fixed:sub(1, at) .. row.fixed:sub(at + 9)
+  row[FIXED] = row[FIXED]:sub(1, at) .. row[FIXED]:sub(at + 9)
   row.parts = nil
   set_flag(row, HAS_EXPIRY, false)
   put(gone, e, id) -- a purge leaves it till it is swept

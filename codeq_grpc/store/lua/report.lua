@@ -19,19 +19,18 @@
 -- @include history
 -- @include cancelled
 -- @include backoff
-local COMPLETE, FAIL = 1, 2
-local NO_RETRY, HAS_DELAY = 1, 2
-local ended, emptied, rows = {}, {}, {}
+local COMPLETE, FAIL, NO_RETRY, HAS_DELAY = 1, 2, 1, 2
+local ended, emptied, rows, completed = {}, {}, {}, 0
 
 local function complete(id, row, result)
   move(id, row, COMPLETED, Q.now)
   if result ~= '' then put(fields, o, id .. 'r', result) end
   if not Q.retain and row[REST] < row[SIZE] then emptied[#emptied + 1] = id end
-  if has(row, CANCELLING) then
+  if not PLAIN[row[FLAGS]] and has(row, CANCELLING) then
     put(unneeded, o, id .. 'c')
     set_flag(row, CANCELLING, false)
   end
-  count('completed', 1)
+  completed = completed + 1
 end
 
 local function put_back(id, row, delay, since)
@@ -40,6 +39,15 @@ local function put_back(id, row, delay, since)
   else
     move(id, row, PENDING, since or Q.now, since ~= nil)
   end
+end
+
+-- How an attempt ended; COMPLETE needs no more than bytes.
+local function read_end(head, bytes)
+  local ending, flags, fence, delay, random, short = struct.unpack('>BBI8I8I4I2', head)
+  return {
+    ending = ending, flags = flags, fence = fence, delay = delay, random = random, short = short,
+    bytes = bytes, kind = head:sub(25),
+  }
 end
 
 local function fail(id, row, said)
@@ -67,44 +75,38 @@ local function abandon(id, row, said)
   put_back(id, row, said.delay, since)
 end
 
-local function apply(id, row, said)
-  if said.ending == COMPLETE then
-    complete(id, row, said.bytes)
-  elseif said.ending == FAIL then
-    fail(id, row, said)
+local function apply(id, row, ending, head, bytes)
+  if ending == COMPLETE then
+    complete(id, row, bytes)
+  elseif ending == FAIL then
+    fail(id, row, read_end(head, bytes))
   else
-    abandon(id, row, said)
+    abandon(id, row, read_end(head, bytes))
   end
-  row[ENDING] = said.ending
+  row[ENDING] = ending
 end
 
 local names = {}
-for i = 2, #ARGV, 3 do
-  if rows[ARGV[i]] == nil then
-    rows[ARGV[i]] = false
-    names[#names + 1] = ARGV[i]
-  end
-end
-for i, row in ipairs(read_rows(names)) do rows[names[i]] = row end
+for i = 2, #ARGV, 3 do names[#names + 1] = ARGV[i] end
+for i, row in ipairs(read_rows(names)) do rows[names[i]] = rows[names[i]] or row end
 
-local reply = { 'OK', Q.now, 0 }
+local reply, n = { 'OK', Q.now, 0 }, 3
 for i = 2, #ARGV, 3 do
-  local id, row, said = ARGV[i], rows[ARGV[i]], { bytes = ARGV[i + 2], kind = ARGV[i + 1]:sub(25) }
-  said.ending, said.flags, said.fence, said.delay, said.random, said.short =
-    struct.unpack('>BBI8I8I4I2', ARGV[i + 1])
-  local word, holder = 'LOST', row and owner(row) or ''
+  local id, head = ARGV[i], ARGV[i + 1]
+  local row, word, ending = rows[id], 'LOST', head:byte()
+  local fence = struct.unpack('>I8', head, 3)
   if not row then
     word = 'UNKNOWN'
-  elseif row[FENCE] == said.fence and row[STATE] == IN_PROGRESS and row[TIME] > Q.now then
-    apply(id, row, said)
+  elseif row[FENCE] == fence and row[STATE] == IN_PROGRESS and row[TIME] > Q.now then
+    apply(id, row, ending, head, ARGV[i + 2])
     word = 'DONE'
-  elseif row[FENCE] == said.fence and row[STATE] ~= IN_PROGRESS and row[ENDING] == said.ending then
+  elseif row[FENCE] == fence and row[STATE] ~= IN_PROGRESS and row[ENDING] == ending then
     word = 'REPEATED'
   end
-  local n = #reply
   reply[n + 1], reply[n + 2], reply[n + 3] = word, row and row[STATE] or 0, row and row[TIME] or 0
-  reply[n + 4] = holder
+  reply[n + 4], n = row and owner(row) or '', n + 4
 end
+if completed > 0 then count('completed', completed) end
 keep_history(ended)
 if #emptied > 0 then
   for i, body in ipairs(redis.call('HMGET', b, unpack(emptied))) do

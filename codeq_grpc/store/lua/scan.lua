@@ -19,10 +19,10 @@ local PLACES = {
 
 local function is_wanted(id, row)
   if not row or not states:find(string.char(48 + row[STATE]), 1, true) then return false end
-  if state > 0 and row.was ~= state then return false end
+  if state > 0 and row[WAS] ~= state then return false end
   if from ~= '' and id < from or to ~= '' and id > to then return false end
   if worker == '' then return true end
-  return row.claim ~= '' and select(5, claim_of(row)) == worker
+  return row[CLAIM] ~= '' and select(5, claim_of(row)) == worker
 end
 
 local ids, cursors

@@ -5,7 +5,7 @@ local INDEX = {
   [BLOCKED] = y, [SCHEDULED] = z, [IN_PROGRESS] = l, [COMPLETED] = t, [FAILED] = d,
   [CANCELLED] = c, [EXPIRED] = a,
 }
-local changed, order, finals, left = {}, {}, {}, 0
+local changed, order, raws, finals, left = {}, {}, {}, {}, 0
 local freed, freed_keys = {}, {}
 local added, fields, gone, later, unneeded = {}, {}, {}, {}, {}
 local tails, heads, ready, earliest, owed, counts = {}, {}, 0, math.huge, 0, {}
@@ -16,8 +16,20 @@ local function put(groups, key, value, other)
     group = {}
     groups[key] = group
   end
-  group[#group + 1] = value
-  if other then group[#group + 1] = other end
+  local n = #group + 1
+  group[n] = value
+  if other then group[n + 1] = other end
+end
+
+-- Scores as text, once each: redis.call would print every number with 17 digits.
+local scores = {}
+local function score(time)
+  local text = scores[time]
+  if not text then
+    text = string.format('%.0f', time)
+    scores[time] = text
+  end
+  return text
 end
 
 local function count(what, by)
@@ -39,25 +51,28 @@ local function free(key, id)
 end
 
 local function finish(id, row)
-  finals[#finals + 1] = id
   if has(row, HAS_EXPIRY) then put(gone, e, id) end
   if has(row, FOLLOWED) then
-    put(added, x, Q.now, 'E' .. id)
+    put(added, x, score(Q.now), 'E' .. id)
     owed = owed + 1
   end
 end
 
-local function leave(id, row, to)
-  local from = INDEX[row.was]
+local function vacate(id, was, to)
+  local from = INDEX[was]
   if from and from ~= to then put(gone, from, id) end
-  if row.was == IN_PROGRESS then left = left + 1 end
+  if was == IN_PROGRESS then left = left + 1 end
+end
+
+local function leave(id, row, to)
+  vacate(id, row[WAS], to)
   -- A pending one may be that which was let in before those that are still parked.
-  local let_in = row.was == PENDING and to ~= l and not has(row, PARKED)
-  if has(row, HAS_KEY) and (row.was == IN_PROGRESS or let_in) then
+  local let_in = row[WAS] == PENDING and to ~= l and not has(row, PARKED)
+  if has(row, HAS_KEY) and (row[WAS] == IN_PROGRESS or let_in) then
     free(fixed(row).key, id)
   end
-  if row.was == BLOCKED then put(unneeded, p, id) end
-  if row.purged then count('purging' .. row.was, -1) end
+  if row[WAS] == BLOCKED then put(unneeded, p, id) end
+  if row.purged then count('purging' .. row[WAS], -1) end
   if has(row, PARKED) then
     put(gone, kw, parked_as(id, row))
     set_flag(row, PARKED, false)
@@ -65,16 +80,19 @@ local function leave(id, row, to)
 end
 
 local function move(id, row, state, time, at_head)
-  local to = INDEX[state]
-  leave(id, row, to)
+  local was, to, plain = row[WAS], INDEX[state], PLAIN[row[FLAGS]] and not row.purged
+  if plain and was ~= BLOCKED then vacate(id, was, to) else leave(id, row, to) end
   if to then
-    put(added, to, time, id)
+    put(added, to, score(time), id)
     if state == SCHEDULED then earliest = math.min(earliest, time) end
   else
     put(at_head and heads or tails, row[PRIORITY], id)
     ready = ready + 1
   end
-  row[STATE], row[TIME], row.was, row.purged = state, time, state, nil
-  if state >= COMPLETED then finish(id, row) end
+  row[STATE], row[TIME], row[WAS], row.purged = state, time, state, nil
+  if state >= COMPLETED then
+    finals[#finals + 1] = id
+    if not plain then finish(id, row) end
+  end
   change(id, row)
 end

@@ -1,15 +1,14 @@
 -- The claim part of a row, `>I4I8I8B`: lease_ms, since when the task was claimable, when it was
 -- claimed, length of the owner; then owner stream and worker.
-local CLAIM = '>I4I8I8B'
+local CLAIM_HEAD = '>I4I8I8B'
 local function claim_of(row)
-  local lease, since, start, length, at = struct.unpack(CLAIM, row.claim)
-  return lease, since, start, row.claim:sub(at, at + length - 1), row.claim:sub(at + length)
+  local lease, since, start, length, at = struct.unpack(CLAIM_HEAD, row[CLAIM])
+  return lease, since, start, row[CLAIM]:sub(at, at + length - 1), row[CLAIM]:sub(at + length)
 end
 
 local function owner(row)
-  if row.claim == '' then return '' end
-  local _, _, _, name = claim_of(row)
-  return name
+  local claim = row[CLAIM]
+  return claim == '' and '' or claim:sub(22, 21 + claim:byte(21))
 end
 
 -- No lease lasts beyond the task's expiry or the end of its attempt's time.

@@ -67,7 +67,10 @@ local function flush()
   push_heads(unparked)
   push_heads(heads)
   for key, list in pairs(fields) do write('HSET', key, list) end
-  for i, id in ipairs(order) do metas[2 * i - 1], metas[2 * i] = id, pack_row(changed[id]) end
+  for i, id in ipairs(order) do
+    raws[id] = pack_row(changed[id])
+    metas[2 * i - 1], metas[2 * i] = id, raws[id]
+  end
   write('HSET', m, metas)
   for key, list in pairs(gone) do write('ZREM', key, list) end
   for key, list in pairs(later) do write('HSET', key, list) end

@@ -57,14 +57,14 @@ local function replace(new)
   for field in (new.labels and 'epkac' or 'epkacl'):gmatch('.') do put(unneeded, o, id .. field) end
   if has(old, HAS_EXPIRY) and not has(row, HAS_EXPIRY) then put(gone, e, id) end
   set_flag(row, FOLLOWED, has(old, FOLLOWED))
-  local stays = old.was == PENDING and row[STATE] == PENDING and not has(old, PARKED)
+  local stays = old[WAS] == PENDING and row[STATE] == PENDING and not has(old, PARKED)
   stays = stays and old[PRIORITY] == row[PRIORITY]
   -- Its entry stays, and it may come back to the same list.
-  set_flag(row, TWICE, has(old, TWICE) or old.was == PENDING and not stays)
+  set_flag(row, TWICE, has(old, TWICE) or old[WAS] == PENDING and not stays)
   if stays then
     change(id, row)
   else
-    if old.was == BLOCKED and row[STATE] == BLOCKED then old.was = nil end
+    if old[WAS] == BLOCKED and row[STATE] == BLOCKED then old[WAS] = nil end
     leave(id, old, INDEX[row[STATE]])
     move(id, row, row[STATE], row[TIME])
   end

@@ -34,16 +34,17 @@ end
 
 local function is_claimable(row, priority)
   if not row or row[STATE] ~= PENDING or row[PRIORITY] ~= priority then return false end
-  return not has(row, HAS_EXPIRY) or fixed(row).expiry > Q.now
+  return PLAIN[row[FLAGS]] or not has(row, HAS_EXPIRY) or fixed(row).expiry > Q.now
 end
 
 local function pick(want, max_bytes)
   local ids, chosen, trims, seen, scanned, full = {}, {}, {}, {}, 0, false
   local function take(id, row)
-    local size = row[SIZE] + (has(row, HAS_CHECKPOINT) and CHECKPOINT_BYTES or 0)
+    local size, plain = row[SIZE], PLAIN[row[FLAGS]]
+    if not plain and has(row, HAS_CHECKPOINT) then size = size + CHECKPOINT_BYTES end
     if #ids > 0 and size > max_bytes then
       full = true
-    elseif not has(row, HAS_KEY) or admits(id, row) then
+    elseif plain or not has(row, HAS_KEY) or admits(id, row) then
       max_bytes = max_bytes - size
       ids[#ids + 1], chosen[#chosen + 1] = id, row
     end
