@@ -109,7 +109,13 @@ def _start(folder: Path, socket: str, log: IO[bytes]) -> subprocess.Popen[bytes]
     for name, value in options.items():
         command += [f"--{name}", value]
     return subprocess.Popen(  # noqa: S603 - our own binary
-        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        # In another locale its Lua would compare strings as people sort words.
+        env={**os.environ, "LC_ALL": "C"},  # noqa: TID251 - handed on, not read
+        start_new_session=True,
     )
 
 

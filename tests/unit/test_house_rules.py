@@ -89,6 +89,17 @@ def test_scripts_touch_only_keys_that_they_declare() -> None:
             assert not re.search(r"redis\.call\('\w+',\s*'", code) or "PUBLISH" in code, line
 
 
+def test_scripts_order_no_strings() -> None:
+    """Lua compares them by the locale of the store; ids are compared as numbers."""
+    text = r"(?:ids?|names?|keys?|from|to|last|cursor|member|label|entry|found)(?:\[\w+\])?"
+    ordered = re.compile(rf"(?<![\w.#]){text} [<>]=? |[<>]=? {text}(?![\w.(])")
+    for path in SCRIPTS:
+        for line in path.read_text().splitlines():
+            code = line.partition("--")[0]
+            assert not ordered.search(code), (name_of(path), line)
+            assert "table.sort" not in code, (name_of(path), line)
+
+
 def test_rooms_are_packages_with_a_line_about_them() -> None:
     for path in PACKAGE.rglob("__init__.py"):
         assert ast.get_docstring(ast.parse(path.read_text())), name_of(path)

@@ -12,6 +12,11 @@
 local state, cursor, most, budget = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local from, to, worker, problem, states = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local labels = { unpack(ARGV, 10) }
+-- As numbers: strings compare by the locale that the store was started with.
+local function number_of(id)
+  return (struct.unpack('>I7', id))
+end
+local first, final = from ~= '' and number_of(from) or 0, to ~= '' and number_of(to) or math.huge
 local PLACES = {
   [BLOCKED] = y, [SCHEDULED] = z, [IN_PROGRESS] = l, [COMPLETED] = t, [FAILED] = d,
   [CANCELLED] = c, [EXPIRED] = a,
@@ -20,7 +25,8 @@ local PLACES = {
 local function is_wanted(id, row)
   if not row or not states:find(string.char(48 + row[STATE]), 1, true) then return false end
   if state > 0 and row[WAS] ~= state then return false end
-  if from ~= '' and id < from or to ~= '' and id > to then return false end
+  local number = number_of(id)
+  if number < first or number > final then return false end
   if worker == '' then return true end
   return row[CLAIM] ~= '' and select(5, claim_of(row)) == worker
 end
