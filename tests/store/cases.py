@@ -106,6 +106,17 @@ async def replacing_one_let_in(driver: QueueDriver) -> Act:
     return lambda: driver.add(new)
 
 
+async def replacing_one_let_in_by_one_of_another_key(driver: QueueDriver) -> Act:
+    """It keeps its place; one that is parked under its old key goes too."""
+    await driver.configure(max_in_progress_per_key=1)
+    await driver.enqueue(task(concurrency_key="kk"), keyed("r"), task(concurrency_key="kk"))
+    lease = await driver.take_one()
+    await driver.claim(2)
+    await driver.complete(lease)
+    new = keyed("r", conflict=Conflict.REPLACE, plain=True)
+    return lambda: driver.add(new)
+
+
 async def claiming(driver: QueueDriver) -> Act:
     await driver.enqueue(task(when=-1_000), task(when=-1_000, priority=9), task(when=-90_000))
     later = await driver.enqueue_one(when=-80_000)
@@ -256,7 +267,13 @@ async def watching_no_more(driver: QueueDriver) -> Act:
 
 ENDINGS: Final = tuple(itertools.product(Ending, [None, 0, 500]))[3:-3]
 WRITING: Final[dict[str, tuple[Case, ...]]] = {
-    "enqueue": (enqueueing, enqueueing_all_kinds, replacing, replacing_one_let_in),
+    "enqueue": (
+        enqueueing,
+        enqueueing_all_kinds,
+        replacing,
+        replacing_one_let_in,
+        replacing_one_let_in_by_one_of_another_key,
+    ),
     "claim": (claiming, claiming_a_part, claiming_in_vain, claiming_within_limits),
     "heartbeat": (beating, telling),
     "report": (

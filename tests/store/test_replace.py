@@ -205,3 +205,32 @@ async def test_row_of_a_replaced_task_is_that_of_a_new_one(driver: QueueDriver) 
     replaced, new = driver.meta(name), driver.meta(fresh)
     assert isinstance(new, Meta)
     assert replaced._replace(flags=new.flags, idempotency=b"") == new
+
+
+@pytest.mark.parametrize("key", ["other", ""], ids=["another-key", "no-key"])
+async def test_one_let_in_that_is_replaced_by_one_of_another_key_lets_the_next_in(
+    driver: QueueDriver, key: str
+) -> None:
+    """It keeps its place, but goes no longer before those that are parked."""
+    await driver.configure(max_in_progress_per_key=1)
+    more: More = {"concurrency_key": "k"}
+    names = await driver.enqueue(task(**more), keyed(**more), task(**more), task(**more))
+    lease = await driver.take_one()
+    assert await driver.claim_names() == []
+    await driver.complete(lease)
+    await driver.add(keyed(concurrency_key=key))
+    assert set(await driver.claim_names()) == set(names[1:3])
+
+
+async def test_one_let_in_that_is_replaced_by_one_of_its_key_keeps_its_turn(
+    driver: QueueDriver,
+) -> None:
+    await driver.configure(max_in_progress_per_key=1)
+    more: More = {"concurrency_key": "k"}
+    names = await driver.enqueue(task(**more), keyed(**more), task(**more))
+    lease = await driver.take_one()
+    assert await driver.claim_names() == []
+    await driver.complete(lease)
+    await driver.add(keyed(**more))
+    assert [parked.name for parked in driver.snapshot().parked] == [names[2]]
+    assert await driver.claim_names() == [names[1]]

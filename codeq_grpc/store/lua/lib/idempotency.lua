@@ -63,6 +63,9 @@ local function replace(new)
   set_flag(row, TWICE, has(old, TWICE) or old[WAS] == PENDING and not stays)
   if stays then
     change(id, row)
+    -- It may be that which was let in before those that are still parked under its old key.
+    local key = fixed(old).key
+    if key ~= '' and key ~= fixed(row).key then free(key, id) end
   else
     if old[WAS] == BLOCKED and row[STATE] == BLOCKED then old[WAS] = nil end
     leave(id, old, INDEX[row[STATE]])
