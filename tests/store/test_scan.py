@@ -95,15 +95,26 @@ async def test_tasks_that_leave_between_two_pages_hide_no_others(
     assert rest == [names[4], names[6], names[7]]
 
 
-async def test_tasks_of_one_millisecond_are_not_missed_when_the_cursor_leaves(
-    driver: QueueDriver,
+@pytest.mark.parametrize("size", [1, 2, 7, 8])
+@pytest.mark.parametrize("after_ms", [0, 5], ids=["gone", "cancelled-anew"])
+async def test_tasks_of_one_millisecond_are_found_once_though_the_cursor_leaves(
+    driver: QueueDriver, size: int, after_ms: int
 ) -> None:
+    """A purge gives thousands of tasks the same time."""
+    older = await driver.enqueue(*[task() for _ in range(2)])
+    await driver.cancel(*older)
+    driver.clock.advance(1)
     names = await driver.enqueue(*[task() for _ in range(8)])
     await driver.cancel(*names)
-    page, cursor = await driver.scan(TaskState.CANCELLED, most=4)
-    await driver.redrive(page[-1])
-    rest, _ = await driver.scan(TaskState.CANCELLED, cursor)
-    assert set(page) | set(rest) == set(names)
+    found, cursor = await driver.scan(TaskState.CANCELLED, most=size)
+    while cursor:
+        await driver.redrive(found[-1])
+        if after_ms:
+            driver.clock.advance(after_ms)
+            await driver.cancel(found[-1])
+        page, cursor = await driver.scan(TaskState.CANCELLED, cursor, most=size)
+        found += page
+    assert found == [*names[::-1], *older[::-1]]
 
 
 async def test_pending_tasks_come_by_priority_and_newest_first(driver: QueueDriver) -> None:

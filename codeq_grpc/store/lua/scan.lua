@@ -12,10 +12,6 @@
 local state, cursor, most, budget = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local from, to, worker, problem, states = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local labels = { unpack(ARGV, 10) }
--- As numbers: strings compare by the locale that the store was started with.
-local function number_of(id)
-  return (struct.unpack('>I7', id))
-end
 local first, final = from ~= '' and number_of(from) or 0, to ~= '' and number_of(to) or math.huge
 local PLACES = {
   [BLOCKED] = y, [SCHEDULED] = z, [IN_PROGRESS] = l, [COMPLETED] = t, [FAILED] = d,

@@ -1,5 +1,26 @@
 -- Where tasks of a state stand. Each gives ids and the cursor behind each of them; `after` is the
 -- cursor of the next place when this one is at its end.
+
+-- To compare ids by: strings compare by the locale that the store was started with.
+local function number_of(id)
+  return (struct.unpack('>I7', id))
+end
+
+-- Where one that left its index stood: entries of one score stand by id, the last one first.
+local function place_of(index, id, score)
+  local first = redis.call('ZCOUNT', index, '(' .. score, '+inf')
+  local behind, number = first + redis.call('ZCOUNT', index, score, score), number_of(id)
+  while first < behind do
+    local middle = math.floor((first + behind) / 2)
+    if number_of(redis.call('ZREVRANGE', index, middle, middle)[1]) > number then
+      first = middle + 1
+    else
+      behind = middle
+    end
+  end
+  return first
+end
+
 local function by_time(index, cursor, budget)
   local start, cursors, ids = 0, {}, {}
   if cursor ~= '' then
@@ -7,7 +28,7 @@ local function by_time(index, cursor, budget)
     if redis.call('ZSCORE', index, id) == score then
       start = redis.call('ZREVRANK', index, id) + 1
     else
-      start = redis.call('ZCOUNT', index, '(' .. score, '+inf')
+      start = place_of(index, id, score)
     end
   end
   local found = redis.call('ZREVRANGE', index, start, start + budget - 1, 'WITHSCORES')
