@@ -139,6 +139,46 @@ async def test_pending_tasks_are_found_while_claims_and_enqueues_go_on(
     assert len(found) == len(set(found))
 
 
+def bury(driver: QueueDriver, count: int) -> None:
+    """Puts newer entries into the list, of tasks that are gone."""
+    names = [b"%07d" % i for i in range(count)]
+    for at in range(0, count, 5_000):
+        driver.admin.call("RPUSH", driver.key("r5"), *names[at : at + 5_000])
+
+
+@pytest.mark.parametrize("depth", [99_000, 101_000])
+@pytest.mark.parametrize("newer", [1, 4_000, 6_000])
+async def test_newer_tasks_hide_none_however_deep_the_cursor_stands(
+    driver: QueueDriver, depth: int, newer: int
+) -> None:
+    names = await driver.enqueue(*[task() for _ in range(20)])
+    bury(driver, depth)
+    found, cursor = await driver.scan(PENDING, most=5, budget=4_000)
+    while len(found) < 5:
+        page, cursor = await driver.scan(PENDING, cursor, most=5 - len(found), budget=4_000)
+        found += page
+    bury(driver, newer)
+    while cursor:
+        page, cursor = await driver.scan(PENDING, cursor, budget=4_000)
+        found += page
+    assert set(found) == set(names)
+    if newer < 5_000:
+        assert len(found) == 20
+
+
+@pytest.mark.parametrize("depth", [0, 101_000])
+async def test_cursor_of_a_task_that_was_claimed_is_at_the_end_of_its_list(
+    driver: QueueDriver, depth: int
+) -> None:
+    names = await driver.enqueue(*[task() for _ in range(20)])
+    bury(driver, depth)
+    cursor = b"5" + names[11] + b"%d" % (depth + 9)
+    await driver.take(12)
+    assert await driver.scan(PENDING, cursor, budget=4_000) == ([], b"4" + bytes(7) + b"0")
+    bury(driver, 3)
+    assert (await driver.scan(PENDING, cursor, budget=4_000))[0] == []
+
+
 async def test_parked_tasks_are_pending(driver: QueueDriver) -> None:
     await driver.configure(max_in_progress_per_key=1)
     names = await driver.enqueue(*[task(concurrency_key=f"k{i % 2}") for i in range(9)])

@@ -56,8 +56,26 @@ local function parked(cursor, budget)
   return ids, cursors
 end
 
--- Lists from the tail: offset of the entry last given and its id. Newer entries move it, so it is
--- looked for where it was and then behind.
+-- How far from the tail the entry is by now: newer ones move it there, and claims take it together
+-- with all that are farther. Where it is not looked for all the way it counts as unmoved: some are
+-- given twice then, and none is left out.
+local NEAR, DEEP = 5000, 100000
+local function offset_of(list, id, skip)
+  if skip == 0 or redis.call('LINDEX', list, -skip) == id then return skip end
+  local length = redis.call('LLEN', list)
+  if skip < DEEP then
+    local at = redis.call('LPOS', list, id, 'RANK', -1, 'MAXLEN', DEEP)
+    if at and length - at > skip then return length - at end
+    if not at and length <= DEEP then return length end
+  end
+  local found = redis.call('LRANGE', list, -skip - NEAR, -skip - 1)
+  for i = #found, 1, -1 do
+    if found[i] == id then return skip + #found + 1 - i end
+  end
+  return length <= skip + NEAR and length or skip
+end
+
+-- Lists from the tail: offset of the entry last given and its id.
 local function by_list(cursor, budget)
   if cursor:sub(1, 1) == 'k' then return parked(cursor, budget) end
   local priority, skip, id = 9, 0, ''
@@ -65,13 +83,8 @@ local function by_list(cursor, budget)
     priority, skip, id = tonumber(cursor:sub(1, 1)), tonumber(cursor:sub(9)), cursor:sub(2, 8)
   end
   local list, ids, cursors = r[priority], {}, {}
-  local length = redis.call('LLEN', list)
-  if skip > 0 and redis.call('LINDEX', list, -skip) ~= id then
-    local at = redis.call('LPOS', list, id, 'RANK', -1, 'MAXLEN', 100000)
-    skip = at and length - at or length
-  end
-  local found = {}
-  if skip < length then found = redis.call('LRANGE', list, -skip - budget, -skip - 1) end
+  skip = offset_of(list, id, skip)
+  local found = redis.call('LRANGE', list, -skip - budget, -skip - 1)
   for i = #found, 1, -1 do
     ids[#ids + 1] = found[i]
     cursors[#ids] = priority .. found[i] .. skip + #ids
@@ -80,6 +93,7 @@ local function by_list(cursor, budget)
   function cursors.is_stale(i, row)
     if has(row, PARKED) or row[PRIORITY] ~= priority then return true end
     if not has(row, TWICE) then return false end
+    local length = redis.call('LLEN', list)
     local at = redis.call('LPOS', list, ids[i], 'RANK', -1, 'MAXLEN', 100000)
     return at and at ~= length - skip - i
   end
