@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from codeq_grpc.core.records import Idempotency
@@ -211,6 +213,24 @@ async def test_task_that_stands_in_a_list_twice_is_found_once_and_hides_none(
     for most, budget in ((500, 500), (1, 500), (2, 3), (1, 1)):
         found = await driver.scan_all(PENDING, most=most, budget=budget)
         assert (sorted(found), len(found)) == (names, 6)
+
+
+async def test_tasks_that_may_stand_in_a_list_twice_cost_one_look_at_what_is_newer(
+    driver: QueueDriver,
+) -> None:
+    names = await driver.enqueue(*[task() for _ in range(400)])
+    await driver.purge()
+    await driver.sweep()
+    await driver.redrive(*names)
+    bury(driver, 15_000)
+    cursor = b"5" + b"%07d" % 0 + b"15000"
+    driver.admin.call("CONFIG", "RESETSTAT")
+    found, _ = await driver.scan(PENDING, cursor)
+    stats = driver.admin.call("INFO", "commandstats").decode()
+    calls = dict(re.findall(r"cmdstat_(\w+):calls=(\d+)", stats))
+    assert found == names[::-1]
+    assert int(calls["lrange"]) <= 1 + 15
+    assert "lpos" not in calls
 
 
 @pytest.mark.parametrize("between", [{"priority": 1}, {"when": -5_000}], ids=["list", "schedule"])

@@ -36,10 +36,10 @@ else
   ids, cursors = by_time(PLACES[state], cursor, budget)
 end
 
-local wanted, names = {}, {}
-for i, row in ipairs(read_rows(ids)) do
-  local stale = row and cursors.is_stale and cursors.is_stale(i, row)
-  if is_wanted(ids[i], row) and not stale and not wanted[ids[i]] then
+local wanted, names, rows = {}, {}, read_rows(ids)
+local stale = cursors.stale and cursors.stale(rows) or {}
+for i, row in ipairs(rows) do
+  if is_wanted(ids[i], row) and not stale[i] and not wanted[ids[i]] then
     wanted[ids[i]] = true
     names[#names + 1] = ids[i]
   end

@@ -76,6 +76,7 @@ local function offset_of(list, id, skip)
 end
 
 -- Lists from the tail: offset of the entry last given and its id.
+local LOOK = 20000
 local function by_list(cursor, budget)
   if cursor:sub(1, 1) == 'k' then return parked(cursor, budget) end
   local priority, skip, id = 9, 0, ''
@@ -89,13 +90,21 @@ local function by_list(cursor, budget)
     ids[#ids + 1] = found[i]
     cursors[#ids] = priority .. found[i] .. skip + #ids
   end
-  -- Of a task that stands in a list twice the entry next to the tail counts.
-  function cursors.is_stale(i, row)
-    if has(row, PARKED) or row[PRIORITY] ~= priority then return true end
-    if not has(row, TWICE) then return false end
-    local length = redis.call('LLEN', list)
-    local at = redis.call('LPOS', list, ids[i], 'RANK', -1, 'MAXLEN', 100000)
-    return at and at ~= length - skip - i
+  -- Of a task that stands in a list twice the entry next to the tail counts: which of these are
+  -- others, as far as LOOK entries tell.
+  function cursors.stale(rows)
+    local twice, nearer, stale, is_any = {}, {}, {}, false
+    for i, row in ipairs(rows) do
+      stale[i] = row and (has(row, PARKED) or row[PRIORITY] ~= priority)
+      if row and has(row, TWICE) then twice[ids[i]], is_any = true, true end
+    end
+    for at = is_any and -math.min(skip, LOOK) or 0, -1, 1000 do
+      for _, one in ipairs(redis.call('LRANGE', list, at, math.min(at + 999, -1))) do
+        if twice[one] then nearer[one] = true end
+      end
+    end
+    for i, one in ipairs(ids) do stale[i] = stale[i] or nearer[one] end
+    return stale
   end
   cursors.after = priority > 0 and priority - 1 .. ('\0'):rep(7) .. 0 or 'k'
   return ids, cursors
