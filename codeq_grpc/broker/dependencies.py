@@ -37,24 +37,26 @@ class Dependencies:
         self._failed = failed
 
     async def deliver(self, queue: Queue) -> set[Queue]:
-        """Delivers what is due in one queue; gives the queues that owe something now."""
+        """Delivers some of what is due in one queue; gives the queues that owe something now, and
+        this one too if there is more: others come first, or a busy one would starve them.
+        """
         owing: set[Queue] = set()
-        while True:
-            entries = await self._outbox.take(queue, _ENTRIES, for_ms=_KEPT_MS, most=_FOLLOWERS)
-            settled = []
-            for entry in entries:
-                if entry.kind == "B":
-                    owing |= await self._follow(queue, entry)
-                elif entry.state in _GOING_ON:
-                    # It was redriven meanwhile, and tells its followers when it ends again.
-                    entry = entry._replace(others=[], more=False)  # noqa: PLW2901 - as settled
-                else:
-                    owing |= await self._tell(queue, entry)
-                settled.append(entry)
-            if settled:
-                await self._outbox.settle(queue, settled)
-            if len(entries) < _ENTRIES and not any(entry.more for entry in settled):
-                return owing
+        entries = await self._outbox.take(queue, _ENTRIES, for_ms=_KEPT_MS, most=_FOLLOWERS)
+        settled = []
+        for entry in entries:
+            if entry.kind == "B":
+                owing |= await self._follow(queue, entry)
+            elif entry.state in _GOING_ON:
+                # It was redriven meanwhile, and tells its followers when it ends again.
+                entry = entry._replace(others=[], more=False)  # noqa: PLW2901 - as settled
+            else:
+                owing |= await self._tell(queue, entry)
+            settled.append(entry)
+        if settled:
+            await self._outbox.settle(queue, settled)
+        if len(entries) == _ENTRIES or any(entry.more for entry in settled):
+            owing.add(queue)
+        return owing
 
     async def _follow(self, queue: Queue, entry: Entry) -> set[Queue]:
         """A task is blocked: it follows those that it depends on; some may have ended by now."""

@@ -1,4 +1,4 @@
-"""Work that somebody found for a queue, done soon and one queue at a time."""
+"""Work that somebody found for a queue, done soon, a step of one queue after a step of another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ _NAP: Final = 1.0
 
 
 class Errands:
-    """Queues that need a visit, each once however often it was named."""
+    """Queues that need a visit, each once however often it was named. A visit is a step; one that
+    leaves something to do names its queue again, so that the others come first.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -38,7 +40,7 @@ class Errands:
             await self.tick(visit)
 
     async def tick(self, visit: Callable[[Queue], Awaitable[None]]) -> None:
-        """Visits every queue that was named."""
+        """Visits every queue that was named before."""
         self._event.clear()
         queues, self._queues = self._queues, {}
         for queue in queues:

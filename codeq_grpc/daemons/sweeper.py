@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import count
 from typing import TYPE_CHECKING
 
-from codeq_grpc.broker.pace import unhurried
+from codeq_grpc.broker.pace import rest
 from codeq_grpc.core import limits
+from codeq_grpc.core.clock import monotonic
 from codeq_grpc.daemons.errands import Errands
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ class Sweeper:
         await self._errands.tick(self._visit)
 
     async def _visit(self, queue: Queue) -> None:
-        async for _ in unhurried(count()):
-            owed, more = await self._upkeep.sweep(queue, limits.BULK_BATCH, self._errors)
-            if owed:
-                self._owed(queue)
-            if not more:
-                return
+        began = monotonic()
+        owed, more = await self._upkeep.sweep(queue, limits.BULK_BATCH, self._errors)
+        if owed:
+            self._owed(queue)
+        if more:
+            self._errands.add(queue)  # behind the others
+            await rest(began)
