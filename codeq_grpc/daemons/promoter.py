@@ -46,10 +46,10 @@ class Promoter:
 
     async def _look(self, queue: Queue) -> float | None:
         promoted = await self._upkeep.promote(queue, limits.SCRIPT_BATCH)
-        while promoted.promoted == limits.SCRIPT_BATCH:
-            promoted = await self._upkeep.promote(queue, limits.SCRIPT_BATCH)
         if 0 < promoted.next_owed_ms <= promoted.now_ms:
             self._owed(queue)
         if promoted.sweep:
             self._sweep(queue)
+        if promoted.promoted == limits.SCRIPT_BATCH:
+            return 0.0
         return until(promoted.next_ms, promoted.now_ms)

@@ -33,14 +33,12 @@ class Pruner:
         await self._rounds.tick(self._look)
 
     async def _look(self, queue: Queue) -> float | None:
-        more = True
-        while more:
-            _, _, more = await self._upkeep.prune(
-                queue,
-                before_ms=0,
-                age_ms=-1,
-                default_ms=self._retention_ms,
-                limit=limits.SCRIPT_BATCH,
-                indexes="tdca",
-            )
-        return None
+        _, _, more = await self._upkeep.prune(
+            queue,
+            before_ms=0,
+            age_ms=-1,
+            default_ms=self._retention_ms,
+            limit=limits.SCRIPT_BATCH,
+            indexes="tdca",
+        )
+        return 0.0 if more else None

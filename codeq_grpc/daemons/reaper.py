@@ -52,14 +52,12 @@ class Reaper:
         await self._rounds.tick(self._look)
 
     async def _look(self, queue: Queue) -> float | None:
-        while True:
-            reaped = await self._upkeep.reap(queue, self._limit, self._errors)
-            owned: dict[str, list[LeaseKey]] = {}
-            for name, fence, owner in reaped.expired:
-                if owner:
-                    owned.setdefault(owner, []).append((queue.number, name, fence))
-            self._waiters.tell_over(owned, lost=True)
-            if reaped.owed:
-                self._owed(queue)
-            if not reaped.more:
-                return until(reaped.next_ms, reaped.now_ms)
+        reaped = await self._upkeep.reap(queue, self._limit, self._errors)
+        owned: dict[str, list[LeaseKey]] = {}
+        for name, fence, owner in reaped.expired:
+            if owner:
+                owned.setdefault(owner, []).append((queue.number, name, fence))
+        self._waiters.tell_over(owned, lost=True)
+        if reaped.owed:
+            self._owed(queue)
+        return 0.0 if reaped.more else until(reaped.next_ms, reaped.now_ms)

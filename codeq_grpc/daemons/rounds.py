@@ -31,7 +31,9 @@ class Rounds:
         self._looks: dict[Queue, float] = {}
 
     async def run(self, look: Callable[[Queue], Awaitable[float | None]]) -> None:
-        """For ever. `look` gives the seconds till the next one, None for no idea."""
+        """For ever. `look` is a step; it gives the seconds till the next one, 0 if there is more to
+        do and only others come first, None for no idea.
+        """
         while True:
             try:
                 nap = await self.tick(look)
@@ -46,12 +48,13 @@ class Rounds:
     async def tick(self, look: Callable[[Queue], Awaitable[float | None]]) -> float:
         """One round over the queues that are due; gives the seconds till the next."""
         await self._registry.refresh()
-        for queue in self._registry.known():
+        known = list(self._registry.known())
+        for queue in known:
             if self._looks.get(queue, 0.0) <= monotonic():
                 wait = await self._look(look, queue)
                 wait = self._longest if wait is None else min(wait, self._longest)
                 self._looks[queue] = monotonic() + wait
-        return min([_NAP, *(at - monotonic() for at in self._looks.values() if at > monotonic())])
+        return min([_NAP, *(max(0.0, self._looks[queue] - monotonic()) for queue in known)])
 
     async def _look(
         self, look: Callable[[Queue], Awaitable[float | None]], queue: Queue

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
+from unittest.mock import Mock
+
+import pytest
 
 from codeq_grpc.broker.dependencies import Dependencies
 from codeq_grpc.core.task import TaskState
 from codeq_grpc.daemons.courier import Courier
+from codeq_grpc.daemons.promoter import Promoter
+from codeq_grpc.daemons.pruner import Pruner
+from codeq_grpc.daemons.reaper import Reaper
+from codeq_grpc.daemons.rounds import Rounds
 from codeq_grpc.daemons.sweeper import Sweeper
 from codeq_grpc.store.keys import Queue
 from codeq_grpc.store.outbox import Entry
+from codeq_grpc.store.upkeep import Promoted, Reaped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +66,25 @@ class ScriptedUpkeep(Script):
     async def sweep(self, queue: Queue, *_: Any) -> tuple[int, bool]:
         return 0, self.visit(queue)
 
+    async def reap(self, queue: Queue, *_: Any) -> Reaped:
+        return Reaped(0, 0, 0, self.visit(queue), [])
+
+    async def promote(self, queue: Queue, limit: int) -> Promoted:
+        return Promoted(0, 0, limit if self.visit(queue) else 0, 0, sweep=False)
+
+    async def prune(self, queue: Queue, **_: Any) -> tuple[int, int, bool]:
+        return 0, 1, self.visit(queue)
+
+
+class ScriptedRegistry:
+    """Both queues are known."""
+
+    async def refresh(self) -> None:
+        pass
+
+    def known(self) -> tuple[Queue, ...]:
+        return BUSY, QUIET
+
 
 def couriered(outbox: Any) -> Courier:
     registry: Any = None
@@ -82,3 +110,31 @@ async def test_a_purge_of_much_lets_others_be_swept() -> None:
     for _ in range(STEPS):
         await sweeper.tick()
     upkeep.assert_fair()
+
+
+@pytest.mark.parametrize("verb", ["reap", "promote", "prune"])
+async def test_a_queue_in_which_much_is_due_is_looked_at_again_after_the_others(verb: str) -> None:
+    upkeep: Any = ScriptedUpkeep()
+    registry: Any = ScriptedRegistry()
+    nothing: Any = Mock()
+    daemons: dict[str, Reaper | Promoter | Pruner] = {
+        "reap": Reaper(registry, upkeep, nothing, nothing, limit=9, errors=nothing),
+        "promote": Promoter(registry, upkeep, nothing, nothing),
+        "prune": Pruner(registry, upkeep, retention_ms=60_000),
+    }
+    daemon = daemons[verb]
+    for _ in range(STEPS):
+        await daemon.tick()
+    upkeep.assert_fair()
+
+
+async def test_a_queue_that_came_due_during_a_round_is_not_left_till_later() -> None:
+    registry: Any = ScriptedRegistry()
+    rounds = Rounds("test", registry, longest=1_000.0)
+
+    async def look(queue: Queue) -> float:
+        if queue is QUIET:  # which takes longer than the other one waits
+            await asyncio.sleep(0.01)
+        return 0.005 if queue is BUSY else 1_000.0
+
+    assert await rounds.tick(look) == 0.0
