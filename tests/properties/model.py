@@ -106,11 +106,9 @@ class QueueModel(Producing, Working):
     def prune(self, age_ms: int, limit: int, states: Sequence[TaskState]) -> int:
         """Deletes tasks that ended longer ago, of one state after the other, and old keys."""
         ended = [task for state in states for task in self.in_state(state)]
-        ended.sort(key=lambda task: (states.index(task.state), task.kept_ms, task.name))
-        old = [task for task in ended if task.kept_ms < self.now_ms - age_ms][:limit]
-        for task in old:
-            task.postponed_ms = self.now_ms
-        gone = [task for task in old if not task.owes]
+        ended.sort(key=lambda task: (states.index(task.state), task.time_ms, task.name))
+        old = [task for task in ended if task.time_ms < self.now_ms - age_ms]
+        gone = [task for task in old if not task.owes][:limit]
         for task in gone:
             del self.tasks[task.name]
             key = task.new.idempotency

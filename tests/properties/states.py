@@ -87,7 +87,7 @@ class QueueBase:
         self.leave(task, state)
         if task.state == TaskState.BLOCKED and state != TaskState.BLOCKED:
             task.parents = []
-        task.state, task.time_ms, task.postponed_ms = state, time_ms, 0
+        task.state, task.time_ms = state, time_ms
         if state == TaskState.PENDING:
             self.lists.add(task, at_head=at_head)
         if task.ended:

@@ -75,14 +75,6 @@ class ModelTask:
     owes: bool = False
     """It has ended, and those that follow it have yet to hear of it."""
 
-    postponed_ms: int = 0
-    """When it was to be deleted, and was not, because it owed something."""
-
-    @property
-    def kept_ms(self) -> int:
-        """When it ended, or was last to be deleted."""
-        return self.postponed_ms or self.time_ms
-
     @property
     def key(self) -> str:
         """Its concurrency key."""

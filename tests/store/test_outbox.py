@@ -287,12 +287,15 @@ async def test_followed_task_is_pruned_after_its_followers_were_told(driver: Que
 async def test_pruning_goes_on_behind_tasks_that_are_still_to_be_told_of(
     driver: QueueDriver,
 ) -> None:
-    names = await driver.enqueue(*[task() for _ in range(6)])
-    await driver.follow(driver.id(b"unknown"), *names[:4])
+    names = await driver.enqueue(*[task() for _ in range(256)])
+    await driver.follow(driver.id(b"unknown"), *names[:250])
     await driver.cancel(*names)
     driver.clock.advance(1)
-    assert [(await driver.prune(limit=2))[1] for _ in range(3)] == [0, 0, 2]
-    assert driver.snapshot().metas.keys() == set(names[:4])
+    steps = [(await driver.prune(limit=4))[1:] for _ in range(3)]
+    assert steps == [(4, True), (2, False), (0, False)]
+    state = driver.snapshot()
+    assert state.metas.keys() == set(names[:250])
+    assert set(state.cancelled.values()) == {START_MS}
 
 
 async def test_redriven_task_goes_on_being_followed(driver: QueueDriver) -> None:

@@ -58,9 +58,7 @@ def _misplaced(snapshot: Snapshot) -> Iterator[str]:
         if places != expected:
             yield f"{name.hex()} of state {meta.state} is in the indexes {places}"
         for state in places & expected:
-            score = snapshot.indexes[state][name]
-            is_put_off = state in TERMINAL and score > meta.time_ms  # to be pruned, once told of
-            if score != meta.time_ms and not is_put_off:
+            if snapshot.indexes[state][name] != meta.time_ms:
                 yield f"{name.hex()} has another score than its meta has a time"
     for state, index in snapshot.indexes.items():
         if strangers := index.keys() - snapshot.metas.keys():

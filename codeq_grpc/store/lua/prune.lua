@@ -8,9 +8,10 @@
 -- @include rows
 -- @include write
 -- @include labels
+local LOOK = 2000 -- at tasks of which others have yet to be told
 local age, limit = tonumber(ARGV[2]), tonumber(ARGV[4])
 if age < 0 then age = Q.retention > 0 and Q.retention or tonumber(ARGV[3]) end
-local before, deleted, looked = Q.now - age, 0, 0
+local before, deleted, left = Q.now - age, 0, 0
 if tonumber(ARGV[1]) > 0 then before = math.min(before, tonumber(ARGV[1])) end
 
 -- A key whose window is still open outlives its task, and remembers how that ended.
@@ -39,25 +40,24 @@ local function forget_labels(ids)
   write('ZREM', v, entries)
 end
 
-local function prune(index, state)
-  local most = limit - looked
-  if most < 1 then return end
-  local ids = redis.call('ZRANGEBYSCORE', index, '-inf', '(' .. before, 'LIMIT', 0, most)
-  local ended, texts, keys, owners, owing, leaving = {}, {}, {}, {}, {}, {}
+-- Gives how many of these stay, since others have yet to be told of their end.
+local function forget(index, state, ids)
+  local ended, texts, keys, owners, owing, leaving = {}, {}, {}, {}, 0, {}
+  local function let_go(id, row)
+    ended[#ended + 1] = id
+    for field in ('repkacl'):gmatch('.') do texts[#texts + 1] = id .. field end
+    if has(row, HAS_IDEMPOTENCY) then
+      keys[#keys + 1], owners[#owners + 1] = fixed(row).idempotency, id
+    end
+  end
   for i, row in ipairs(read_rows(ids)) do
     local id, is_ended = ids[i], row and row[STATE] == state
-    local is_owing = is_ended and has(row, FOLLOWED) and redis.call('ZSCORE', x, 'E' .. id)
-    if is_owing then
-      owing[#owing + 1], owing[#owing + 2] = Q.now, id
+    if left + #leaving == limit then break end
+    if is_ended and has(row, FOLLOWED) and redis.call('ZSCORE', x, 'E' .. id) then
+      owing = owing + 1
     else
       leaving[#leaving + 1] = id
-    end
-    if is_ended and not is_owing then
-      ended[#ended + 1] = id
-      for field in ('repkacl'):gmatch('.') do texts[#texts + 1] = id .. field end
-      if has(row, HAS_IDEMPOTENCY) then
-        keys[#keys + 1], owners[#owners + 1] = fixed(row).idempotency, id
-      end
+      if is_ended then let_go(id, row) end
     end
   end
   forget_keys(keys, owners, state)
@@ -69,8 +69,17 @@ local function prune(index, state)
   write('HDEL', p, ended)
   write('HDEL', m, ended)
   write('ZREM', index, leaving)
-  write('ZADD', index, owing) -- others have yet to be told of their end
-  deleted, looked = deleted + #ended, looked + #ids
+  deleted, left = deleted + #ended, left + #leaving
+  return owing
+end
+
+local function prune(index, state)
+  local skip, most, ids = 0, math.max(limit, 100), nil
+  while left < limit and skip < LOOK do
+    ids = redis.call('ZRANGEBYSCORE', index, '-inf', '(' .. before, 'LIMIT', skip, most)
+    skip = skip + forget(index, state, ids)
+    if #ids < most then return end
+  end
 end
 
 local indexes = {
@@ -80,5 +89,5 @@ for letter in ARGV[5]:gmatch('.') do prune(unpack(indexes[letter])) end
 local over = redis.call('ZRANGEBYSCORE', ux, '-inf', Q.now, 'LIMIT', 0, limit)
 forget_keys(over)
 write('ZREM', ux, over)
-local more = looked >= limit or #over >= limit
+local more = left >= limit or #over >= limit
 return { 'OK', Q.now, before, deleted, more and 1 or 0 }
