@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 from codeq.v1.codeq_service_pb2 import TaskFilter, TaskSelector
-from codeq_grpc.client import names
+from codeq_grpc.client import names, options as keywords
 from codeq_grpc.client.specs import aware
 
 if TYPE_CHECKING:
@@ -37,8 +37,10 @@ def task_filter(command: str, **options: Unpack[FilterOptions]) -> TaskFilter:
     """The tasks of one queue that have all of this.
 
     Raises:
+        TypeError: There is no such option.
         ValueError: A time is naive, or there is no such state.
     """
+    keywords.check(options, FilterOptions)
     found = TaskFilter(
         command=command,
         states=[names.state(value) for value in options.get("states", ())],
@@ -57,8 +59,10 @@ def selector(command: str | None, task_ids: Iterable[str], options: FilterOption
     """The tasks of a filter, or those named.
 
     Raises:
+        TypeError: There is no such option.
         ValueError: Both are given, or neither; a time is naive, or there is no such state.
     """
+    keywords.check(options, FilterOptions)
     named = ids(task_ids)
     if named and (command is not None or options):
         raise ValueError("tasks are chosen by task_ids or by a filter, not by both")

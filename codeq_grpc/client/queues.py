@@ -9,6 +9,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from codeq.v1 import admin_service_pb2 as pb
 from codeq.v1.queue_pb2 import Queue
 from codeq.v1.task_pb2 import RetryPolicy
+from codeq_grpc.client import options as keywords
 from codeq_grpc.client.flows import call
 from codeq_grpc.client.specs import Span, duration
 
@@ -71,8 +72,10 @@ def update_request(command: str, **settings: Unpack[QueueSettings]) -> pb.Update
     """The request that changes these settings.
 
     Raises:
-        ValueError: There is no such setting, or nothing to change.
+        TypeError: There is no such setting.
+        ValueError: There is nothing to change.
     """
+    keywords.check(settings, QueueSettings)
     values: dict[str, object] = dict(settings)
     for name in _SPANS:
         if (span := settings.get(name)) is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 from google.protobuf.duration_pb2 import Duration
 
 from codeq.v1.task_pb2 import RetryPolicy, TaskSpec
-from codeq_grpc.client import names
+from codeq_grpc.client import names, options as keywords
 from codeq_grpc.client.payloads import encode
 
 if TYPE_CHECKING:
@@ -88,9 +88,11 @@ def spec(command: str, payload: object = b"", **options: Unpack[SpecOptions]) ->
     """A task to enqueue: `command` names its queue, `payload` is what `encode` takes.
 
     Raises:
-        TypeError: The payload has no JSON form, or `depends_on` is one text.
+        TypeError: There is no such option, the payload has no JSON form, or `depends_on` is one
+            text.
         ValueError: A time is naive, or the payload cannot be encoded.
     """
+    keywords.check(options, SpecOptions)
     task = TaskSpec(
         command=command,
         priority=options.get("priority"),
