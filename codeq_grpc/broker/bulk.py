@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from codeq_grpc.broker.pace import unhurried
 from codeq_grpc.broker.reports import not_found
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from codeq_grpc.store.registry import Registry
     from codeq_grpc.store.tasks import TaskStore
     from codeq_grpc.store.wakeups import LeaseKey
+
+_GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(slots=True)
@@ -45,18 +48,19 @@ class Cancel:
 
 
 class Spread:
-    """Delays that spread `count` tasks over some ms."""
+    """Delays that spread tasks over some ms evenly, however many there will be: multiples of the
+    golden ratio, less their whole part, keep apart from each other (Steinhaus's theorem of the
+    three gaps).
+    """
 
-    def __init__(self, spread_ms: int, count: int) -> None:
+    def __init__(self, spread_ms: int) -> None:
         self._spread_ms = spread_ms
-        self._count = count
-        self._given = 0
+        self._at = random.random()
 
     def next(self) -> int:
         """The delay of one more task, in ms."""
-        at = (self._given % self._count + random.random()) / self._count
-        self._given += 1
-        return int(self._spread_ms * at)
+        self._at = (self._at + _GOLDEN) % 1
+        return int(self._spread_ms * self._at)
 
 
 _Member = tuple[int, bytes]
@@ -119,7 +123,7 @@ class Bulk:
 
     async def redrive(self, tenant: str, task_ids: Sequence[str], spread_ms: int) -> Done:
         """Makes these tasks claimable again."""
-        done, spread = Done(), Spread(spread_ms, len(task_ids))
+        done, spread = Done(), Spread(spread_ms)
         for queue, group in (await self._by_queue(tenant, task_ids, done)).items():
             async for part in _parts(group):
                 states = await self._redrive_part(queue, [name for _, name in part], spread, done)
@@ -131,7 +135,7 @@ class Bulk:
         self, tenant: str, wanted: Filter, token: str, limit: int, spread_ms: int
     ) -> Done:
         """Makes up to `limit` tasks that match claimable again."""
-        done, spread = Done(), Spread(spread_ms, limit)
+        done, spread = Done(), Spread(spread_ms)
         path = "selector.page_token"
         pages = self._searches.pages(tenant, wanted, token, path, limit)
         async for search, names, done.next_token in pages:

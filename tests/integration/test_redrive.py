@@ -8,6 +8,7 @@ import pytest
 
 from codeq.v1 import codeq_service_pb2 as pb, task_pb2
 from tests.integration import operating
+from tests.integration.looking import queue_key
 from tests.integration.operating import seconds
 from tests.integration.refusals import item_kind
 from tests.integration.streaming import StreamReader, stream_request
@@ -15,6 +16,7 @@ from tests.integration.test_expiry import soon
 from tests.support.server import eventually
 
 if TYPE_CHECKING:
+    from tests.support.admin import Admin
     from tests.support.server import Caller, Server
 
 ONCE = task_pb2.RetryPolicy(max_attempts=1)
@@ -129,6 +131,16 @@ async def test_a_spread_keeps_them_from_coming_all_at_once(acme: Caller, by_filt
     tasks = await operating.listed(acme, states=["SCHEDULED"])
     assert len({task.task_id for task in tasks}) >= 99
     assert {task.attempt for task in tasks} == {0}
+
+
+async def test_a_spread_by_filter_uses_the_whole_time_though_few_match(
+    acme: Caller, admin: Admin
+) -> None:
+    await dead(acme, 20)
+    await operating.redrive(acme, spread=10_000)
+    scores = admin.call("ZRANGE", queue_key("z"), 0, -1, "WITHSCORES")[1::2]
+    due_ms = [int(score) for score in scores]
+    assert due_ms[-1] - due_ms[0] >= 10_000_000 * 0.8
 
 
 async def test_of_a_spread_the_first_come_soon_and_the_last_late(acme: Caller) -> None:
