@@ -43,7 +43,7 @@ _TIME_CURSOR: Final = re.compile(rb".{7}[0-9]{1,16}", re.DOTALL)
 """What the scan script gives: who makes up a token is not to make it stumble."""
 _DIGEST: Final = 8
 _LOOK: Final = 10_000
-"""Tasks that a page looks at, at most."""
+"""Tasks that a call looks at, at most."""
 _READ: Final = 100
 """Tasks read in one call."""
 
@@ -56,10 +56,13 @@ class Place(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Names of tasks that match, and where to go on; None at the end."""
+    """Names of tasks that match, where to go on, None at the end, and how many more the call may
+    look at.
+    """
 
     names: list[bytes]
     next: Place | None
+    left: int
 
 
 class Search:
@@ -107,45 +110,46 @@ class Search:
             return False
         return not cursor or _cursors(self._places[index]).fullmatch(cursor) is not None
 
-    async def look(self, place: Place, most: int, budget: int = limits.SCRIPT_BATCH) -> Found:
-        """Up to `most` names from there on; fewer, even none, does not mean the end. A script call
-        looks at `budget` tasks.
+    async def look(
+        self, place: Place, most: int, left: int = _LOOK, step: int = limits.SCRIPT_BATCH
+    ) -> Found:
+        """Up to `most` names from there on; fewer, even none, does not mean the end. Looks at up to
+        `left` tasks, a script call at `step`.
         """
         names: list[bytes] = []
         if not self.queue.number:
-            return Found(names, None)
+            return Found(names, None, left)
         index, cursor = place
-        for _ in range(_LOOK // budget):
-            found, cursor = await self._reads.scan(
+        while left > 0 and len(names) < most:
+            found, cursor, looked = await self._reads.scan(
                 self.queue,
                 self._places[index],
                 self._wanted,
                 cursor,
-                most=min(most - len(names), budget),
-                budget=budget,
+                most=min(most - len(names), step),
+                budget=min(left, step),
             )
             names += found
+            left -= looked
             if not cursor:
                 index += 1
             if index == len(self._places):
-                return Found(names, None)
-            if len(names) >= most:
-                break
-        return Found(names, Place(index, cursor))
+                return Found(names, None, left)
+        return Found(names, Place(index, cursor), left)
 
     async def read(
         self, place: Place, most: int, *, full: bool
     ) -> tuple[list[Record], Place | None]:
         """Up to `most` tasks from there on, as many as a message holds."""
         records: list[Record] = []
-        room, at = limits.BATCH_BYTES, place
-        while len(records) < most:
-            names, following = await self.look(at, min(_READ, most - len(records)))
+        room, left, at = limits.BATCH_BYTES, _LOOK, place
+        while len(records) < most and left > 0:
+            names, following, left = await self.look(at, min(_READ, most - len(records)), left)
             if names:
                 stored = await self._reads.read(self.queue, names, full=full, max_bytes=room)
                 while len(stored) < len(names):
                     # What did not fit is for the next page. Others may have come or gone by now.
-                    names, following = await self.look(at, len(stored))
+                    names, following, _ = await self.look(at, len(stored))
                     stored = await self._reads.read(self.queue, names, full=full, max_bytes=room)
                 taken = [
                     as_record(self.queue, name, one)
@@ -157,7 +161,7 @@ class Search:
                     return records, at
                 records += taken
                 room -= size
-            if following is None or room < limits.BATCH_BYTES // 8 or not names:
+            if following is None or room < limits.BATCH_BYTES // 8:
                 return records, following
             at = following
         return records, at
@@ -192,17 +196,15 @@ class Searches:
     async def pages(
         self, tenant: str, wanted: Filter, token: str, path: str, most: int
     ) -> AsyncIterator[tuple[Search, list[bytes], str]]:
-        """Pages of up to a bulk script's batch, till `most` names were given or one page's look was
-        in vain; with each the token of where to go on.
+        """Pages of up to a bulk script's batch, till `most` names were given or a call's look is
+        over; with each the token of where to go on.
         """
         search = await self.begin(tenant, wanted)
         place: Place | None = search.place(token, path)
-        size = limits.BULK_BATCH
+        size, left = limits.BULK_BATCH, _LOOK
         async for _ in unhurried(range(most)):
-            if most <= 0 or place is None:
+            if most <= 0 or left <= 0 or place is None:
                 return
-            names, place = await search.look(place, min(most, size), size)
+            names, place, left = await search.look(place, min(most, size), left, size)
             most -= len(names)
             yield search, names, search.token(place)
-            if not names:
-                return

@@ -35,6 +35,14 @@ class Stored(NamedTuple):
     history: bytes
 
 
+class Scanned(NamedTuple):
+    """Names of tasks, where to go on, empty at the end, and how many were looked at."""
+
+    names: list[bytes]
+    cursor: bytes
+    looked: int
+
+
 class Counts(NamedTuple):
     """Numbers of one queue; `oldest_ms` is 0 when nothing is pending. Rates per second, over the
     last minute.
@@ -89,9 +97,9 @@ class Reads(Calls):
 
     async def scan(
         self, queue: Queue, state: int, wanted: Filter, cursor: bytes, *, most: int, budget: int
-    ) -> tuple[list[bytes], bytes]:
-        """Names of up to `most` tasks in a state (0: by the first label) that match, out of up to
-        `budget` looked at; and where to go on, empty at the end.
+    ) -> Scanned:
+        """Up to `most` tasks in a state (0: by the first label) that match, out of up to `budget`
+        looked at.
         """
         states = "".join(map(str, sorted(wanted.states))) if state == 0 else str(state)
         reply = await self._run(
@@ -105,7 +113,7 @@ class Reads(Calls):
                 *(pack_label(*label) for label in wanted.labels),
             ),
         )
-        return reply[2:], reply[1]
+        return Scanned(reply[3:], reply[1], reply[2])
 
     async def states(self, queue: Queue, names: Sequence[bytes]) -> list[int]:
         """The state of each task, 0 if there is none."""

@@ -288,7 +288,8 @@ class QueueDriver:
     ) -> tuple[list[bytes], bytes]:
         """One page of tasks that match a `Filter` of these, and where to go on."""
         found = Filter("RENDER", **wanted)
-        return await self.reads.scan(self.queue, state, found, cursor, most=most, budget=budget)
+        page = await self.reads.scan(self.queue, state, found, cursor, most=most, budget=budget)
+        return page.names, page.cursor
 
     async def scan_all(
         self, state: int, *, most: int = 500, budget: int = 500, **wanted: Any

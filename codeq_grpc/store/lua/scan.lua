@@ -4,7 +4,7 @@
 -- ARGV: state, or 0 to go by the first label; cursor or ''; how many to give and to look at, at
 --   most; first and last id or ''; worker or ''; bytes with which the error begins or ''; the
 --   states wanted, a letter '0' + state each; then labels
--- Reply: OK, cursor or '' at the end, then ids
+-- Reply: OK, cursor or '' at the end, how many it looked at, then ids
 -- @include queue
 -- @include rows
 -- @include claims
@@ -61,9 +61,9 @@ if problem ~= '' and #names > 0 then
   names = kept
 end
 
-local reply, last = { 'OK', cursors[#ids] or '' }, nil
+local reply, last = { 'OK', cursors[#ids] or '', #ids }, nil
 for i = 1, math.min(most, #names) do
-  reply[2 + i] = names[i]
+  reply[3 + i] = names[i]
   last = names[i]
 end
 if #names > most then
