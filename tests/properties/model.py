@@ -28,7 +28,11 @@ class QueueModel(Producing, Working):
         now = self.now_ms
         over = [t for t in self.in_state(TaskState.IN_PROGRESS) if t.time_ms <= now][:limit]
         late = sorted(
-            (t for t in self.tasks.values() if 0 < t.expire_ms <= now and not t.ended),
+            (
+                task
+                for task in self.tasks.values()
+                if 0 < task.expire_ms <= now and not task.ended and not task.unexpiring
+            ),
             key=lambda task: (task.expire_ms, task.name),
         )[: limit - len(over)]
         for task in over:
@@ -38,7 +42,7 @@ class QueueModel(Producing, Working):
             if task in over:
                 continue
             if self.is_purged(task):
-                self.move(task, TaskState.CANCELLED, self.purged_ms)
+                task.unexpiring = True
             elif task.held:
                 leased.append(task)
                 self._run_out(task)

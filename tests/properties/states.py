@@ -88,6 +88,7 @@ class QueueBase:
         if task.state == TaskState.BLOCKED and state != TaskState.BLOCKED:
             task.parents = []
         task.state, task.time_ms = state, time_ms
+        task.put_off_ms, task.unexpiring = 0, False
         if state == TaskState.PENDING:
             self.lists.add(task, at_head=at_head)
         if task.ended:
@@ -96,11 +97,14 @@ class QueueBase:
 
     def promote(self, limit: int) -> int:
         """Due tasks become pending, at the tail; gives how many."""
-        due = [t for t in self.in_state(TaskState.SCHEDULED) if t.time_ms <= self.now_ms][:limit]
+        scheduled = sorted(
+            (max(task.time_ms, task.put_off_ms), task.name)
+            for task in self.in_state(TaskState.SCHEDULED)
+        )
         count = 0
-        for task in due:
+        for task in [self.tasks[name] for at, name in scheduled if at <= self.now_ms][:limit]:
             if self.is_purged(task):
-                self.move(task, TaskState.CANCELLED, self.purged_ms)
+                task.put_off_ms = self.now_ms + 60_000
             else:
                 self.move(task, TaskState.PENDING, task.time_ms)
                 count += 1

@@ -74,6 +74,10 @@ class ModelTask:
     followed: bool = False
     owes: bool = False
     """It has ended, and those that follow it have yet to hear of it."""
+    put_off_ms: int = 0
+    """When it was due, a purge had cancelled it: it is looked at again then."""
+    unexpiring: bool = False
+    """When it was to expire, a purge had cancelled it."""
 
     @property
     def key(self) -> str:

@@ -304,14 +304,14 @@ WRITING: Final[dict[str, tuple[Case, ...]]] = {
 }
 """Of every script of a queue that writes."""
 NEVER: Final = {
-    "claim": {"LPUSH", "ZRANGEBYLEX"},
+    "claim": {"HDEL", "HINCRBY", "HLEN", "LPUSH", "ZRANGEBYLEX"},
     "cancel": {"RPUSH", "ZRANGE"},
     "redrive": {"LPUSH"},
-    "promote": {"HGET", "LPUSH", "ZCARD", "ZRANGEBYLEX"},
+    "promote": {"HDEL", "HGET", "HINCRBY", "HLEN", "LPUSH", "ZCARD", "ZRANGEBYLEX"},
     "reap": {"RPUSH"},
     "sweep": {"RPUSH", "ZRANGE"},
     "resolve": {"HINCRBY", "LPUSH", "ZCARD", "ZRANGEBYLEX"},
 }
 """Of lib/flush.lua, for what does not come to be in a script: tasks that are put back, scheduled,
-made claimable, or let in when a key is free; totals.
+made claimable, let in when a key is free, or ended; totals.
 """

@@ -64,7 +64,8 @@ def assert_reachable(snapshot: Snapshot, before: Snapshot, now_ms: int) -> None:
             assert name in (parked if meta.has(PARKED) else snapshot.lists[meta.priority])
         if meta.state not in TERMINAL:
             assert name in snapshot.bodies
-            assert not meta.expire_ms or snapshot.expiries[name] == meta.expire_ms
+            expires = meta.expire_ms and not snapshot.is_purged(name)
+            assert not expires or snapshot.expiries[name] == meta.expire_ms
     for name, meta in before.metas.items():
         assert name in snapshot.metas or meta.state in TERMINAL
 

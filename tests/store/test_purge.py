@@ -193,6 +193,34 @@ async def test_purge_during_a_sweep_starts_it_anew(driver: QueueDriver) -> None:
     assert set(late) <= state.cancelled.keys()
 
 
+@pytest.mark.parametrize("how", ["promote", "claim", "reap"])
+async def test_tasks_whose_time_comes_before_the_sweep_are_left_to_it(
+    driver: QueueDriver, how: str
+) -> None:
+    """Which keeps the error of each, and counts it."""
+    new = task(expire_ms=START_MS + 1_000) if how == "reap" else task(when=-1_000)
+    names = await driver.enqueue(new, new)
+    purged_ms = driver.clock.ms
+    await driver.purge()
+    (later,) = await driver.enqueue(task(when=-1_000))
+    driver.clock.advance(1_001)
+    match how:
+        case "promote":
+            assert (await driver.promote(2)).promoted == 0
+            assert (await driver.promote(2)).promoted == 1
+        case "claim":
+            assert await driver.claim_names() == [later]
+        case _:
+            await driver.reap()
+    await driver.sweep()
+    for name in names:
+        stored = await driver.read_one(name)
+        assert (stored.row.state, stored.error) == (TaskState.CANCELLED, ERRORS.purged)
+        assert stored.row.time_ms == purged_ms
+    assert (await driver.stats()).cancelled == 2
+    assert driver.snapshot().settings[b"cancelled"] == b"2"
+
+
 async def test_purged_task_counts_as_cancelled_for_every_call(driver: QueueDriver) -> None:
     name = await driver.enqueue_one()
     await driver.purge()

@@ -51,14 +51,17 @@ def _is_pending(snapshot: Snapshot, name: bytes, meta: Meta) -> bool:
 
 
 def _misplaced(snapshot: Snapshot) -> Iterator[str]:
-    """A purge leaves rows where they are until swept; claims may clear their entries away."""
+    """A purge leaves rows where they are until swept; claims may clear their entries away, or put
+    them off.
+    """
     for name, meta in snapshot.metas.items():
         places = {state for state, index in snapshot.indexes.items() if name in index}
         expected = {TaskState(meta.state)} - {TaskState.PENDING}
         if places != expected:
             yield f"{name.hex()} of state {meta.state} is in the indexes {places}"
         for state in places & expected:
-            if snapshot.indexes[state][name] != meta.time_ms:
+            score = snapshot.indexes[state][name]
+            if score != meta.time_ms and not snapshot.is_purged(name):
                 yield f"{name.hex()} has another score than its meta has a time"
     for state, index in snapshot.indexes.items():
         if strangers := index.keys() - snapshot.metas.keys():

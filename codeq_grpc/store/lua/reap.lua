@@ -63,8 +63,7 @@ for i, row in ipairs(read_rows(late)) do
   local expiry = row and fixed(row).expiry
   if not changed[id] then
     if not expiry or row[STATE] >= COMPLETED then
-      if row and row.purged then move(id, row, CANCELLED, row[TIME]) end
-      put(gone, e, id)
+      put(gone, e, id) -- one that a purge has cancelled waits for the sweeper
     elseif expiry > Q.now then
       put(added, e, expiry, id)
     elseif not is_leased(row) then
