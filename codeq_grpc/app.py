@@ -31,6 +31,7 @@ from codeq_grpc.daemons.promoter import Promoter
 from codeq_grpc.daemons.pruner import Pruner
 from codeq_grpc.daemons.reaper import Reaper
 from codeq_grpc.daemons.sweeper import Sweeper
+from codeq_grpc.daemons.timekeeper import Timekeeper
 from codeq_grpc.gateway.app import Gateway
 from codeq_grpc.rpc import engines
 from codeq_grpc.rpc.admin_service import AdminServicer
@@ -223,20 +224,14 @@ class App:
     @contextlib.asynccontextmanager
     async def _daemons(self) -> AsyncIterator[None]:
         settings, registry, owe = self._settings, self._registry, self._courier.owe
-        reaper = Reaper(
-            registry,
-            self._upkeep,
-            self._waiters,
-            owe,
-            limit=settings.requeue_inspect_limit,
-            errors=_ERRORS,
-        )
+        limit = settings.requeue_inspect_limit
+        promoter = Promoter(self._upkeep, owe, self._sweeper.sweep)
+        reaper = Reaper(self._upkeep, self._waiters, owe, limit=limit, errors=_ERRORS)
         pruner = Pruner(registry, self._upkeep, retention_ms=_retention_ms(settings))
         work = (
             lambda: self._wakeups.run(self._waiters),
             self.health.run,
-            Promoter(registry, self._upkeep, owe, self._sweeper.sweep).run,
-            reaper.run,
+            Timekeeper(registry, self._upkeep, promoter, reaper).run,
             pruner.run,
             self._courier.run,
             self._sweeper.run,

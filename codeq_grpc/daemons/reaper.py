@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from codeq_grpc.daemons.rounds import Rounds, until
+from codeq_grpc.daemons.rounds import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from codeq_grpc.broker.wakeups import Waiters
     from codeq_grpc.store.keys import Queue
-    from codeq_grpc.store.registry import Registry
     from codeq_grpc.store.upkeep import Errors, Upkeep
     from codeq_grpc.store.wakeups import LeaseKey
-
-_LONGEST = 1.8
-"""Seconds between looks at a queue. A lease lasts at least 1 s, so one that began just after a
-look is found at most 0.8 s after it ran out: promised is 1 s. Only one that expire_time cut
-shorter may be found later; reports on it are refused all the same."""
 
 
 class Reaper:
@@ -28,7 +22,6 @@ class Reaper:
 
     def __init__(
         self,
-        registry: Registry,
         upkeep: Upkeep,
         waiters: Waiters,
         owed: Callable[[Queue], None],
@@ -36,22 +29,14 @@ class Reaper:
         limit: int,
         errors: Errors,
     ) -> None:
-        self._rounds = Rounds("reaper", registry, longest=_LONGEST)
         self._upkeep = upkeep
         self._waiters = waiters
         self._owed = owed
         self._limit = limit
         self._errors = errors
 
-    async def run(self) -> None:
-        """For ever."""
-        await self._rounds.run(self._look)
-
-    async def tick(self) -> None:
-        """One round."""
-        await self._rounds.tick(self._look)
-
-    async def _look(self, queue: Queue) -> float | None:
+    async def look(self, queue: Queue) -> float | None:
+        """One step; seconds till the next."""
         reaped = await self._upkeep.reap(queue, self._limit, self._errors)
         owned: dict[str, list[LeaseKey]] = {}
         for name, fence, owner in reaped.expired:

@@ -11,12 +11,13 @@ from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.errors import CodeQError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.registry import Registry
 
 _log = logging.getLogger(__name__)
+_AT_ONCE = 0.002
 _NAP = 1.0
 """Seconds after which new queues are noticed, and a failed store is tried again."""
 
@@ -24,10 +25,21 @@ _NAP = 1.0
 class Rounds:
     """Looks at each queue when something is due in it, and at least every `longest` seconds."""
 
-    def __init__(self, name: str, registry: Registry, *, longest: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        registry: Registry,
+        *,
+        longest: float,
+        peek: Callable[[Sequence[Queue]], Awaitable[list[tuple[int, int]]]] | None = None,
+    ) -> None:
+        """With `peek` it learns cheaply, of many queues at once, where a look is worth while: the
+        store's time, and that of the next look or 0 for never.
+        """
         self._name = name
         self._registry = registry
         self._longest = longest
+        self._peek = peek
         self._looks: dict[Queue, float] = {}
 
     async def run(self, look: Callable[[Queue], Awaitable[float | None]]) -> None:
@@ -49,11 +61,16 @@ class Rounds:
         """One round over the queues that are due; gives the seconds till the next."""
         await self._registry.refresh()
         known = list(self._registry.known())
-        for queue in known:
-            if self._looks.get(queue, 0.0) <= monotonic():
-                wait = await self._look(look, queue)
-                wait = self._longest if wait is None else min(wait, self._longest)
-                self._looks[queue] = monotonic() + wait
+        turn = [queue for queue in known if self._looks.get(queue, 0.0) <= monotonic()]
+        waits: list[float | None] = [0.0] * len(turn)
+        if self._peek is not None and turn:
+            waits = [until(due, now) for now, due in await self._peek(turn)]
+        for queue, wait in zip(turn, waits, strict=True):
+            if wait is not None and wait <= _AT_ONCE:
+                wait = await self._look(look, queue)  # noqa: PLW2901 - what it knows now
+            self._looks[queue] = monotonic() + min(
+                self._longest if wait is None else wait, self._longest
+            )
         return min([_NAP, *(max(0.0, self._looks[queue] - monotonic()) for queue in known)])
 
     async def _look(

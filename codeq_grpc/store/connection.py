@@ -146,6 +146,29 @@ class Connection:
                     "EVAL", script.source, len(names), *names, *args
                 )
 
+    async def run_each(
+        self, script: Script, calls: Sequence[tuple[Sequence[bytes], Sequence[Any]]]
+    ) -> list[Any]:
+        """Calls of a script that changes nothing (keys, arguments), in one round trip."""
+        async with self._call():
+            replies = await self._pipe(script, calls)
+            if any(isinstance(reply, NoScriptError) for reply in replies):
+                await self._redis.script_load(script.source)
+                replies = await self._pipe(script, calls)
+            for reply in replies:
+                if isinstance(reply, RedisError):
+                    raise reply
+            return replies
+
+    async def _pipe(
+        self, script: Script, calls: Sequence[tuple[Sequence[bytes], Sequence[Any]]]
+    ) -> list[Any]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for names, args in calls:
+                pipe.execute_command("EVALSHA", script.sha, len(names), *names, *args)
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+            return replies
+
     async def read_registry(self) -> dict[bytes, bytes]:
         """All queues: number -> tenant/command."""
         async with self._call():

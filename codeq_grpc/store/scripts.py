@@ -66,6 +66,7 @@ CANCEL: Final = _load("cancel")
 REDRIVE: Final = _load("redrive")
 PROMOTE: Final = _load("promote")
 REAP: Final = _load("reap")
+PEEK: Final = _load("peek")
 PRUNE: Final = _load("prune")
 SWEEP: Final = _load("sweep")
 PURGE: Final = _load("purge")
@@ -96,6 +97,7 @@ ALL: Final = (
     REDRIVE,
     PROMOTE,
     REAP,
+    PEEK,
     PRUNE,
     SWEEP,
     PURGE,

@@ -17,6 +17,7 @@ from codeq_grpc.daemons.pruner import Pruner
 from codeq_grpc.daemons.reaper import Reaper
 from codeq_grpc.daemons.rounds import Rounds
 from codeq_grpc.daemons.sweeper import Sweeper
+from codeq_grpc.daemons.timekeeper import Timekeeper
 from codeq_grpc.store.keys import Queue
 from codeq_grpc.store.outbox import Entry
 from codeq_grpc.store.upkeep import Promoted, Reaped
@@ -65,6 +66,9 @@ class ScriptedUpkeep(Script):
 
     async def sweep(self, queue: Queue, *_: Any) -> tuple[int, bool]:
         return 0, self.visit(queue)
+
+    async def peek(self, queues: Sequence[Queue]) -> list[tuple[int, int]]:
+        return [(1, 1)] * len(queues)
 
     async def reap(self, queue: Queue, *_: Any) -> Reaped:
         return Reaped(0, 0, 0, self.visit(queue), [])
@@ -117,9 +121,11 @@ async def test_a_queue_in_which_much_is_due_is_looked_at_again_after_the_others(
     upkeep: Any = ScriptedUpkeep()
     registry: Any = ScriptedRegistry()
     nothing: Any = Mock()
-    daemons: dict[str, Reaper | Promoter | Pruner] = {
-        "reap": Reaper(registry, upkeep, nothing, nothing, limit=9, errors=nothing),
-        "promote": Promoter(registry, upkeep, nothing, nothing),
+    reaper = Reaper(upkeep, nothing, nothing, limit=9, errors=nothing)
+    promoter = Promoter(upkeep, nothing, nothing)
+    daemons: dict[str, Timekeeper | Pruner] = {
+        "reap": Timekeeper(registry, upkeep, reaper),
+        "promote": Timekeeper(registry, upkeep, promoter),
         "prune": Pruner(registry, upkeep, retention_ms=60_000),
     }
     daemon = daemons[verb]
