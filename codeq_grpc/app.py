@@ -7,7 +7,7 @@ import contextlib
 import logging
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from codeq_grpc.auth.tokens import Tokens, hash_token
 from codeq_grpc.broker.background import Background
@@ -25,6 +25,7 @@ from codeq_grpc.broker.watches import Watches
 from codeq_grpc.broker.workers import Presence
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.errors import CodeQError
+from codeq_grpc.core.ports import Ports
 from codeq_grpc.core.retry import RetryPolicy
 from codeq_grpc.daemons.courier import Courier
 from codeq_grpc.daemons.promoter import Promoter
@@ -54,7 +55,8 @@ from codeq_grpc.wire import problems
 from codeq_grpc.wire.specs import SpecChecker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    import socket
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     import grpc
 
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 __all__ = (
     "App",
     "Ports",
+    "Shared",
     "StateInUse",
     "StoreDidNotStart",
     "embedded_store",
@@ -83,19 +86,23 @@ _LAST_WORDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ports:
-    """Where a server listens."""
+class Shared:
+    """What a server has as one of several processes: the name that its parent knows, the sockets
+    that HTTP comes to, and what is known of all processes.
+    """
 
-    grpc: int
-    http: int
+    server_id: str
+    listeners: Sequence[socket.socket]
+    processes: Callable[[], Sequence[dict[str, Any]]]
 
 
 class App:
     """One server. `async with` starts and drains it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, shared: Shared | None = None) -> None:
         self._settings = settings
-        self.server_id = secrets.token_hex(4)
+        self._shared = shared
+        self.server_id = shared.server_id if shared else secrets.token_hex(4)
         self.connection = Connection(
             settings.store_url(),
             timeout=settings.store_timeout_seconds,
@@ -186,7 +193,8 @@ class App:
             grpc_port = self._bind()
             host = "127.0.0.1" if _is_any(settings.grpc_host) else settings.grpc_host
             # It outlives the draining, to tell of it.
-            gateway = Gateway(f"{host}:{grpc_port}")
+            target = f"{host}:{grpc_port}"
+            gateway = Gateway(target, self._shared.processes if self._shared else None)
             http_port = await stack.enter_async_context(self._http(gateway))
             await self.health.check()
             await self._server.start()
@@ -214,9 +222,10 @@ class App:
     @contextlib.asynccontextmanager
     async def _http(self, gateway: Gateway) -> AsyncIterator[int]:
         host, port = self._settings.http_host, self._settings.http_port
+        listeners = self._shared.listeners if self._shared else ()
         async with contextlib.AsyncExitStack() as stack:
             try:
-                bound = await stack.enter_async_context(gateway.running(host, port))
+                bound = await stack.enter_async_context(gateway.running(host, port, listeners))
             except OSError as error:
                 raise OSError(f"cannot listen on {host}:{port} for HTTP") from error
             yield bound

@@ -27,9 +27,14 @@ def _extras(record: logging.LogRecord) -> dict[str, object]:
 
 
 class _Formatter(logging.Formatter):
-    def __init__(self, zone: ZoneInfo) -> None:
+    def __init__(self, zone: ZoneInfo, **fields: object) -> None:
         super().__init__()
         self._zone = zone
+        self._fields = fields
+
+    def extras(self, record: logging.LogRecord) -> dict[str, object]:
+        """What the call site added, the call's id, and what is the same in every line."""
+        return {**self._fields, **_extras(record)}
 
     def time(self, record: logging.LogRecord) -> str:
         return datetime.fromtimestamp(record.created, self._zone).isoformat(timespec="milliseconds")
@@ -45,7 +50,7 @@ class JsonFormatter(_Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **_extras(record),
+            **self.extras(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -64,16 +69,19 @@ class TextFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Time, level, message, additions."""
-        extras = "".join(f" {key}={value}" for key, value in _extras(record).items())
+        extras = "".join(f" {key}={value}" for key, value in self.extras(record).items())
         text = _printable(record.getMessage() + extras)
         line = f"{self.time(record)} {record.levelname.lower():7} {text}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-def set_up(level: str, form: str, zone: ZoneInfo) -> None:
-    """Logs of this process go to standard error; `form` is json or text."""
+def set_up(level: str, form: str, zone: ZoneInfo, **fields: object) -> None:
+    """Logs of this process go to standard error; `form` is json or text, `fields` stand in every
+    line.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(zone) if form == "json" else TextFormatter(zone))
+    formatter = JsonFormatter if form == "json" else TextFormatter
+    handler.setFormatter(formatter(zone, **fields))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

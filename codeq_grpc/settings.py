@@ -90,6 +90,7 @@ class Settings(BaseModel):
     drain_seconds: float = Field(20.0, ge=0)
     reflection: bool = False
     reuse_port: bool = Field(False)
+    processes: int = Field(1, ge=1, le=256)
     identity_service_url: str = Field("")
     identity_service_api_key: str = Field("")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from codeq_grpc.app import Ports
+    from codeq_grpc.core.ports import Ports
 
 _TENANT = "dev"
 
@@ -29,25 +29,26 @@ _TENANT = "dev"
     help="Where tasks and the token are kept.",
 )
 @click.option("--token", help="Use this token instead of a generated one.")
+@click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True)
 @click.option(
     "--log-level",
     default="warning",
     show_default=True,
     type=click.Choice(["debug", "info", "warning", "error"]),
 )
-def dev(grpc_port: int, http_port: int, state_dir: Path, token: str | None, log_level: str) -> None:
+def dev(state_dir: Path, token: str | None, **given: int | str) -> None:
     """Run a server with an embedded, persistent store and a development token."""
     from codeq_grpc.cli.running import silence_grpc
 
     silence_grpc()
     from codeq_grpc.app import StateInUse, StoreDidNotStart
+    from codeq_grpc.processes.supervisor import GaveUp
 
-    given = {"grpc_port": grpc_port, "http_port": http_port, "log_level": log_level}
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         token = token or _kept_token(state_dir / "token")
         asyncio.run(_run(state_dir, token, given))
-    except (OSError, StateInUse, StoreDidNotStart) as error:
+    except (OSError, StateInUse, StoreDidNotStart, GaveUp) as error:
         raise click.ClickException(str(error)) from error
 
 

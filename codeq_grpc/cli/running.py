@@ -14,7 +14,7 @@ from codeq_grpc import logs
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from codeq_grpc.app import Ports
+    from codeq_grpc.core.ports import Ports
     from codeq_grpc.settings import Settings
 
 
@@ -50,8 +50,15 @@ async def stopped_by_signals() -> AsyncIterator[asyncio.Event]:
 async def serve_until_stopped(
     settings: Settings, stop: asyncio.Event, ready: Callable[[Ports], None]
 ) -> None:
-    """Sets up logs and serves."""
+    """Sets up logs and serves, in this process or in several. Raises OSError when a port is taken,
+    and GaveUp.
+    """
+    logs.set_up(settings.log_level, settings.log_format, ZoneInfo(settings.timezone))
+    if settings.processes > 1:
+        from codeq_grpc.processes import fleet
+
+        await fleet.serve(settings, stop, ready)
+        return
     from codeq_grpc.app import run
 
-    logs.set_up(settings.log_level, settings.log_format, ZoneInfo(settings.timezone))
     await run(settings, stop, ready)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from codeq_grpc.app import Ports
+    from codeq_grpc.core.ports import Ports
     from codeq_grpc.settings import Settings
 
 _log = logging.getLogger("codeq_grpc.serve")
@@ -24,14 +24,17 @@ _log = logging.getLogger("codeq_grpc.serve")
 )
 @click.option("--grpc-port", type=click.IntRange(0, 65535), help="Port for gRPC.")
 @click.option("--http-port", type=click.IntRange(0, 65535), help="Port for HTTP.")
-def serve(config: Path | None, grpc_port: int | None, http_port: int | None) -> None:
+@click.option(
+    "--processes", type=click.IntRange(1, 256), help="Servers on these ports, one a core."
+)
+def serve(config: Path | None, **options: int | None) -> None:
     """Run a server. Settings come from CODEQ_* variables and the settings file."""
     from codeq_grpc.cli.running import silence_grpc
+    from codeq_grpc.processes.supervisor import GaveUp
     from codeq_grpc.settings import SettingsError, load_settings
 
     silence_grpc()
-    ports = {"grpc_port": grpc_port, "http_port": http_port}
-    given = {name: port for name, port in ports.items() if port is not None}
+    given = {name: value for name, value in options.items() if value is not None}
     try:
         settings = load_settings(config, **given)
     except SettingsError as error:
@@ -43,7 +46,7 @@ def serve(config: Path | None, grpc_port: int | None, http_port: int | None) -> 
         )
     try:
         asyncio.run(_serve(settings))
-    except OSError as error:
+    except (OSError, GaveUp) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -2,6 +2,9 @@
 
 `/healthz`, `/livez`, `/health`, `/live`: the process answers. `/readyz`, `/ready`: the server
 can do its work, 503 with the reasons otherwise. `/health/detailed`: everything, as JSON.
+
+Where several processes serve one port, the pages speak for all of them, whichever answers: ready
+is who has one that is ready.
 """
 
 from __future__ import annotations
@@ -15,7 +18,10 @@ from aiohttp import web
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import socket
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    Processes = Callable[[], Sequence[dict[str, Any]]]
 
 _DETAILS_KEY: Final = "x-codeq-health"
 _TIMEOUT: Final = 2.0
@@ -24,17 +30,24 @@ _GONE: Final = "the gRPC server does not answer"
 
 
 class Gateway:
-    """An HTTP server in front of the gRPC server at `target`."""
+    """An HTTP server in front of the gRPC server at `target`. `processes`, where there are several,
+    tells of each its `process`, `ready` and `reasons`.
+    """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, processes: Processes | None = None) -> None:
         self._target = target
+        self._processes = processes
 
     @contextlib.asynccontextmanager
-    async def running(self, host: str, port: int) -> AsyncIterator[int]:
-        """Serves while the block runs; gives the port. Raises OSError when it is taken."""
+    async def running(
+        self, host: str, port: int, listeners: Sequence[socket.socket] = ()
+    ) -> AsyncIterator[int]:
+        """Serves while the block runs, on `listeners` if there are any; gives the port. Raises
+        OSError when it is taken.
+        """
         async with grpc.aio.insecure_channel(self._target) as channel:
             app = web.Application(client_max_size=_MAX_BODY)
-            pages = _Pages(health_pb2_grpc.HealthStub(channel))
+            pages = _Pages(health_pb2_grpc.HealthStub(channel), self._processes)
             for path in ("/healthz", "/livez", "/health", "/live"):
                 app.router.add_get(path, pages.live)
             for path in ("/readyz", "/ready"):
@@ -45,8 +58,9 @@ class Gateway:
             )
             await runner.setup()
             try:
-                site = web.TCPSite(runner, host, port)
-                await site.start()
+                sites: list[web.BaseSite] = [web.SockSite(runner, sock) for sock in listeners]
+                for site in sites or [web.TCPSite(runner, host, port)]:
+                    await site.start()
                 address: Any = runner.addresses[0]
                 yield address[1]
             finally:
@@ -54,10 +68,33 @@ class Gateway:
 
 
 class _Pages:
-    def __init__(self, stub: health_pb2_grpc.HealthStub) -> None:
+    def __init__(self, stub: health_pb2_grpc.HealthStub, processes: Processes | None) -> None:
         self._stub = stub
+        self._processes = processes
 
     async def _health(self) -> dict[str, Any]:
+        """Of the server, or of all processes."""
+        if self._processes is None:
+            return await self._asked()
+        processes = self._processes()
+        return {
+            **await self._asked(),
+            "ready": any(one["ready"] for one in processes),
+            "processes": processes,
+        }
+
+    async def _readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether it is given, and reasons why not. Asks no other process: one may be stuck."""
+        if self._processes is None:
+            health = await self._asked()
+            return health["ready"], health.get("reasons", {})
+        processes = self._processes()
+        reasons = {
+            name: reason for one in processes for name, reason in one.get("reasons", {}).items()
+        }
+        return any(one["ready"] for one in processes), reasons
+
+    async def _asked(self) -> dict[str, Any]:
         """Services, reasons and details as the gRPC server tells them."""
         call = self._stub.List(health_pb2.HealthListRequest(), timeout=_TIMEOUT)
         try:
@@ -75,11 +112,10 @@ class _Pages:
         return web.json_response({"status": "ok"})
 
     async def ready(self, _: web.Request) -> web.Response:
-        health = await self._health()
-        if health["ready"]:
+        is_ready, reasons = await self._readiness()
+        if is_ready:
             return web.json_response({"status": "ready"})
-        body = {"status": "not ready", "reasons": health.get("reasons", {})}
-        return web.json_response(body, status=503)
+        return web.json_response({"status": "not ready", "reasons": reasons}, status=503)
 
     async def detailed(self, _: web.Request) -> web.Response:
         health = await self._health()

@@ -86,10 +86,14 @@ class Health:
         """Set at the next change of a status; take it before looking at the statuses."""
         return self._changed
 
+    @property
+    def ready(self) -> bool:
+        """Whether the server can do its work."""
+        return self._problems.keys() <= HARMLESS and not self._draining
+
     def statuses(self) -> dict[str, Any]:
         """Status of every service."""
-        fit = self._problems.keys() <= HARMLESS and not self._draining
-        whole = _SERVING if fit else _NOT_SERVING
+        whole = _SERVING if self.ready else _NOT_SERVING
         unknown = "reachable" in self._problems
         checks = {
             f"store.{check}": _NOT_SERVING

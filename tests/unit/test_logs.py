@@ -61,6 +61,13 @@ def test_json_has_time_level_logger_message_and_what_was_added(request_id: str) 
     }
 
 
+def test_what_is_the_same_in_every_line_of_a_process_stands_in_each() -> None:
+    line = JsonFormatter(UTC, server="ab").format(record(code="OK"))
+    assert (json.loads(line)["server"], json.loads(line)["code"]) == ("ab", "OK")
+    line = TextFormatter(UTC, server="ab").format(record(code="OK"))
+    assert line.endswith("hello server=ab code=OK")
+
+
 def test_outside_of_calls_there_is_no_request_id() -> None:
     assert "request_id" not in json.loads(JsonFormatter(UTC).format(record()))
     assert TextFormatter(UTC).format(record()).endswith("hello")

@@ -48,6 +48,7 @@ VALUES: Final[dict[str, Any]] = {
     "drain_seconds": 5.5,
     "reflection": True,
     "reuse_port": True,
+    "processes": 3,
     "identity_service_url": "https://id",
     "identity_service_api_key": "key",
 }
@@ -225,6 +226,7 @@ BAD: Final[dict[str, tuple[Any, ...]]] = {
     "max_stream_age_seconds": (-1, "nan", "inf"),
     "drain_seconds": (-1, "nan", "inf"),
     "reflection": ("maybe", 2),
+    "processes": (0, -1, 257, 1.5, "auto"),
     "tokens": (5, {"a": 1}, [5], [{}]),
 }
 
@@ -349,6 +351,15 @@ def test_no_error_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tokens.0", "grpc_port", "reflection", "redis_url", "identity_service_api_key"):
         assert name in message
     assert SECRET not in message
+
+
+def test_settings_are_the_same_in_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps([{**ENTRY, "sha256": "0" * 64}]))
+    settings = load_settings(tokens_file=path, **VALUES)
+    assert Settings.model_validate(json.loads(json.dumps(settings.model_dump(mode="json")))) == (
+        settings
+    )
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -1,0 +1,1 @@
+"""Several servers on one port, and the parent that keeps them running."""
