@@ -94,8 +94,8 @@ class _Packing:
     """Packs commands in C: redis-py leaves that to hiredis in its blocking client only."""
 
     def pack_command(self, *args: Any) -> list[bytes]:
-        """The command as it is on the wire."""
-        packed: bytes = hiredis.pack_command(args)
+        """The command as it is on the wire. Its name may be of several words."""
+        packed: bytes = hiredis.pack_command((*args[0].split(), *args[1:]))
         return [packed]
 
 
@@ -149,16 +149,19 @@ class Connection:
     async def run_each(
         self, script: Script, calls: Sequence[tuple[Sequence[bytes], Sequence[Any]]]
     ) -> list[Any]:
-        """Calls of a script that changes nothing (keys, arguments), in one round trip."""
+        """Calls of a script that changes nothing (keys, arguments), in one round trip. What is
+        wrong with one of them stands in place of its reply.
+        """
         async with self._call():
             replies = await self._pipe(script, calls)
             if any(isinstance(reply, NoScriptError) for reply in replies):
                 await self._redis.script_load(script.source)
                 replies = await self._pipe(script, calls)
-            for reply in replies:
-                if isinstance(reply, RedisError):
-                    raise reply
-            return replies
+        errors = {i: _translate(r) for i, r in enumerate(replies) if isinstance(r, RedisError)}
+        for error in errors.values():
+            if isinstance(error, StoreUnavailable):
+                raise error
+        return [errors.get(i, reply) for i, reply in enumerate(replies)]
 
     async def _pipe(
         self, script: Script, calls: Sequence[tuple[Sequence[bytes], Sequence[Any]]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from codeq_grpc.core import limits
+from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.store import scripts
 from codeq_grpc.store.calls import Calls
 
@@ -57,13 +58,15 @@ class Upkeep(Calls):
     """Upkeep of queues."""
 
     async def peek(self, queues: Sequence[Queue]) -> list[tuple[int, int]]:
-        """The store's time, and when each queue must be looked at next, 0 for never."""
+        """The store's time, and when each queue must be looked at next, 0 for never; at once if
+        something is wrong with it.
+        """
         script, replies = scripts.PEEK, list[Any]()
         for at in range(0, len(queues), limits.SCRIPT_BATCH):
             part = queues[at : at + limits.SCRIPT_BATCH]
             calls = [([queue.keys[s] for s in script.suffixes], ()) for queue in part]
             replies += await self._connection.run_each(script, calls)
-        return [(now, next_ms) for now, next_ms in replies]
+        return [(1, 1) if isinstance(told, CodeQError) else (told[0], told[1]) for told in replies]
 
     async def promote(self, queue: Queue, limit: int) -> Promoted:
         """Makes due tasks claimable, and takes a sample of the totals."""
