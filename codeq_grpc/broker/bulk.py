@@ -172,6 +172,11 @@ async def _parts(group: list[_Member]) -> AsyncIterator[list[_Member]]:
 def _judge(done: Done, index: int, task_id: str, word: bytes, state: int, problem: str) -> None:
     if word == b"UNKNOWN":
         done.failures[index] = not_found(task_id)
+    elif word == b"SUPERSEDED":
+        done.failures[index] = InvalidState(
+            f"task {task_id} {problem}: another one has its idempotency key",
+            metadata={"task_id": task_id, "state": TaskState(state).name},
+        )
     elif word in {b"ENDED", b"REFUSED"}:
         name = TaskState(state).name
         done.failures[index] = InvalidState(

@@ -150,6 +150,18 @@ async def test_of_a_spread_the_first_come_soon_and_the_last_late(acme: Caller) -
     assert 1 <= len(early) < 40
 
 
+async def test_a_task_that_gave_its_key_to_another_one_is_told_apart(acme: Caller) -> None:
+    keyed: dict[str, Any] = {"idempotency_key": "k", "conflict_policy": "CONFLICT_POLICY_REPLACE"}
+    (old,) = await dead(acme, **keyed)
+    new = await acme.enqueue(**keyed)
+    assert new != old
+    done = await operating.redrive(acme, old)
+    assert item_kind(done.failures[0]) == (0, "FAILED_PRECONDITION", "INVALID_STATE")
+    assert done.failures[0].metadata["state"] == "FAILED"
+    assert (await operating.redrive(acme, states=["FAILED"])).redriven_count == 0
+    assert await acme.state(old) == "FAILED"
+
+
 async def test_a_waiting_stream_gets_what_is_redriven(acme: Caller, peer: Server) -> None:
     (task_id,) = await dead(acme)
     async with StreamReader(peer.caller(), stream_request()) as stream:

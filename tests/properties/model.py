@@ -100,12 +100,22 @@ class QueueModel(Producing, Working):
         if state not in REDRIVABLE:
             return b"REFUSED"
         task = self.tasks[name]
+        if self._is_superseded(task):
+            return b"SUPERSEDED"
         task.attempt, task.ending, task.owes = 0, Ending.NONE, False
         due = self.now_ms + delay_ms
         self.move(task, TaskState.SCHEDULED if delay_ms else TaskState.PENDING, due)
         if task.expire_ms <= due:
             task.expire_ms = 0
         return b"REDRIVEN"
+
+    def _is_superseded(self, task: ModelTask) -> bool:
+        """Whether another task has its idempotency key."""
+        key = task.new.idempotency
+        known = self.keys.get(key.text) if key else None
+        if known is None or known.name == task.name or known.name not in self.tasks:
+            return False
+        return known.window_ms == 0 or known.window_ms > self.now_ms
 
     def prune(self, age_ms: int, limit: int, states: Sequence[TaskState]) -> int:
         """Deletes tasks that ended longer ago, of one state after the other, and old keys."""

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from codeq_grpc.core.task import Ending, TaskState
+from codeq_grpc.core.records import Idempotency
+from codeq_grpc.core.task import Conflict, Ending, TaskState
 from codeq_grpc.store.rows import read_row
 from codeq_grpc.store.wakeups import work_key
 from tests.store.making import tasks_of_every_state
 from tests.support.clock import START_MS
-from tests.support.driver import QueueDriver, task
+from tests.support.driver import Packed, QueueDriver, task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,3 +189,40 @@ async def test_history_and_checkpoint_stay(driver: QueueDriver) -> None:
     ((_, raw, _, checkpoint),) = (await driver.claim()).tasks
     assert (read_row(raw).attempt, checkpoint) == (1, b"checkpoint")
     assert (await driver.read_one(name)).history.endswith(b"boom")
+
+
+def keyed(key: str = "key", *, ttl_ms: int = 0) -> Packed:
+    return task(idempotency=Idempotency(key, b"d" * 16, ttl_ms, Conflict.REPLACE))
+
+
+@pytest.mark.parametrize("other", ["pending", "cancelled"])
+async def test_task_whose_key_leads_to_another_one_is_refused(
+    driver: QueueDriver, other: str
+) -> None:
+    """Else two would go on under one key."""
+    (old,) = await driver.enqueue(keyed())
+    await driver.cancel(old)
+    new, free = await driver.enqueue(keyed(), keyed("other"))
+    await driver.cancel(free, *([new] if other == "cancelled" else []))
+    assert await driver.redrive(old, new, free) == [
+        (b"SUPERSEDED", TaskState.CANCELLED),
+        (b"REDRIVEN" if other == "cancelled" else b"REFUSED", TaskState.PENDING),
+        (b"REDRIVEN", TaskState.PENDING),
+    ]
+    assert set(await driver.claim_names()) == {new, free}
+
+
+@pytest.mark.parametrize("how", ["forgotten", "deleted"])
+async def test_task_whose_key_leads_to_no_other_any_more_is_redriven(
+    driver: QueueDriver, how: str
+) -> None:
+    (old,) = await driver.enqueue(keyed(ttl_ms=1_000))
+    await driver.cancel(old)
+    await driver.enqueue(keyed(ttl_ms=1_000))
+    await driver.complete(await driver.take_one())
+    if how == "forgotten":
+        driver.clock.advance(1_000)
+    else:
+        driver.clock.advance(1)
+        assert (await driver.prune(indexes="t"))[1] == 1
+    assert await driver.redrive(old) == [(b"REDRIVEN", TaskState.PENDING)]
