@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 from codeq_grpc.core import limits
+from codeq_grpc.core.errors import StoreUnavailable
 from codeq_grpc.core.task import TaskState
 from codeq_grpc.store.outbox import Entry, Resolution
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.outbox import Outbox
     from codeq_grpc.store.registry import Registry
+
+_log = logging.getLogger(__name__)
 
 _ENTRIES: Final = 50
 _FOLLOWERS: Final = 500
@@ -43,20 +47,34 @@ class Dependencies:
         owing: set[Queue] = set()
         entries = await self._outbox.take(queue, _ENTRIES, for_ms=_KEPT_MS, most=_FOLLOWERS)
         settled = []
+        away: StoreUnavailable | None = None
         for entry in entries:
-            if entry.kind == "B":
-                owing |= await self._follow(queue, entry)
-            elif entry.state in _GOING_ON:
-                # It was redriven meanwhile, and tells its followers when it ends again.
-                entry = entry._replace(others=[], more=False)  # noqa: PLW2901 - as settled
-            else:
-                owing |= await self._tell(queue, entry)
-            settled.append(entry)
+            try:
+                settled.append(await self._deliver(queue, entry, owing))
+            except StoreUnavailable as error:
+                away = error
+                break
+            except Exception:  # noqa: BLE001 - it is taken again later, and the others go on
+                task_id = queue.task_id(entry.name)
+                _log.exception("the entry %s of task %s was not delivered", entry.kind, task_id)
         if settled:
             await self._outbox.settle(queue, settled)
+        if away is not None:
+            raise away
         if len(entries) == _ENTRIES or any(entry.more for entry in settled):
             owing.add(queue)
         return owing
+
+    async def _deliver(self, queue: Queue, entry: Entry, owing: set[Queue]) -> Entry:
+        """Gives the entry as it is to be settled."""
+        if entry.kind == "B":
+            owing |= await self._follow(queue, entry)
+        elif entry.state in _GOING_ON:
+            # It was redriven meanwhile, and tells its followers when it ends again.
+            return entry._replace(others=[], more=False)
+        else:
+            owing |= await self._tell(queue, entry)
+        return entry
 
     async def _follow(self, queue: Queue, entry: Entry) -> set[Queue]:
         """A task is blocked: it follows those that it depends on; some may have ended by now."""

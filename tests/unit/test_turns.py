@@ -10,6 +10,7 @@ from unittest.mock import Mock
 import pytest
 
 from codeq_grpc.broker.dependencies import Dependencies
+from codeq_grpc.core.errors import CodeQError, StoreUnavailable
 from codeq_grpc.core.task import TaskState
 from codeq_grpc.daemons.courier import Courier
 from codeq_grpc.daemons.promoter import Promoter
@@ -19,7 +20,7 @@ from codeq_grpc.daemons.rounds import Rounds
 from codeq_grpc.daemons.sweeper import Sweeper
 from codeq_grpc.daemons.timekeeper import Timekeeper
 from codeq_grpc.store.keys import Queue
-from codeq_grpc.store.outbox import Entry
+from codeq_grpc.store.outbox import Entry, Resolution
 from codeq_grpc.store.upkeep import Promoted, Reaped
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Script:
 
 def entry(number: int, state: TaskState = TaskState.PENDING) -> Entry:
     """Of a task that was blocked once."""
-    return Entry("B", number.to_bytes(7, "big"), state, [], more=False, till_ms=0)
+    return Entry("B", number.to_bytes(7, "big"), state, ["gone"], more=False, till_ms=0)
 
 
 class ScriptedOutbox(Script):
@@ -89,9 +90,12 @@ class ScriptedRegistry:
     def known(self) -> tuple[Queue, ...]:
         return BUSY, QUIET
 
+    async def of_task(self, *_: Any) -> None:
+        pass
+
 
 def couriered(outbox: Any) -> Courier:
-    registry: Any = None
+    registry: Any = ScriptedRegistry()
     return Courier(Dependencies(registry, outbox, lambda *_: b"error"))
 
 
@@ -103,6 +107,47 @@ async def test_a_queue_that_owes_much_lets_others_deliver() -> None:
     for _ in range(STEPS):
         await courier.tick()
     outbox.assert_fair()
+
+
+class BrokenOutbox(ScriptedOutbox):
+    """Of three entries the second cannot be delivered."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.settled: list[int] = []
+        self._error = error
+
+    async def take(self, queue: Queue, limit: int, **_: Any) -> list[Entry]:
+        return [entry(i, TaskState.BLOCKED) for i in range(3)]
+
+    async def resolve(self, queue: Queue, resolutions: Sequence[Resolution]) -> int:
+        (resolution,) = resolutions
+        if resolution.name == entry(1).name:
+            raise self._error
+        return 0
+
+    async def settle(self, queue: Queue, entries: Sequence[Entry]) -> None:
+        self.settled += [int.from_bytes(one.name, "big") for one in entries]
+
+
+@pytest.mark.parametrize("error", [CodeQError("broken"), RuntimeError("broken")])
+async def test_an_entry_that_cannot_be_delivered_keeps_no_other_back(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = BrokenOutbox(error)
+    courier = couriered(outbox)
+    courier.owe(QUIET)
+    await courier.tick()
+    assert outbox.settled == [0, 2]
+    assert QUIET.task_id(entry(1).name) in caplog.text
+
+
+async def test_what_was_delivered_before_the_store_went_away_is_settled() -> None:
+    registry: Any = ScriptedRegistry()
+    outbox: Any = BrokenOutbox(StoreUnavailable())
+    with pytest.raises(StoreUnavailable):
+        await Dependencies(registry, outbox, lambda *_: b"error").deliver(QUIET)
+    assert outbox.settled == [0]
 
 
 async def test_a_purge_of_much_lets_others_be_swept() -> None:
