@@ -43,7 +43,9 @@ async def promoting_after_a_purge(driver: QueueDriver) -> Act:
 
 
 async def reaping(driver: QueueDriver) -> Act:
-    names = await driver.enqueue(*[task(priority=i % 3, max_attempts=1 + i % 2) for i in range(6)])
+    """They have a key, of which nobody keeps count."""
+    new = [task(priority=i % 3, max_attempts=1 + i % 2, concurrency_key="k") for i in range(6)]
+    names = await driver.enqueue(*new)
     await driver.take(6)
     await awaited(driver, *names)
     await waiting(driver)
