@@ -74,9 +74,9 @@ local function forget(index, state, ids)
 end
 
 local function prune(index, state)
-  local skip, most, ids = 0, math.max(limit, 100), nil
+  local skip, most = 0, math.max(limit, 100)
   while left < limit and skip < LOOK do
-    ids = redis.call('ZRANGEBYSCORE', index, '-inf', '(' .. before, 'LIMIT', skip, most)
+    local ids = redis.call('ZRANGEBYSCORE', index, '-inf', '(' .. before, 'LIMIT', skip, most)
     skip = skip + forget(index, state, ids)
     if #ids < most then return end
   end
