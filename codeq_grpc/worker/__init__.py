@@ -9,6 +9,7 @@ from __future__ import annotations
 from codeq_grpc.worker.cancellation import CancelToken
 from codeq_grpc.worker.context import TaskContext
 from codeq_grpc.worker.outcomes import Cancelled, Reject, Retry
+from codeq_grpc.worker.processes import InProcess, in_process
 from codeq_grpc.worker.reports import Ended
 from codeq_grpc.worker.worker import Worker, default_worker_id
 
@@ -16,9 +17,11 @@ __all__ = [
     "CancelToken",
     "Cancelled",
     "Ended",
+    "InProcess",
     "Reject",
     "Retry",
     "TaskContext",
     "Worker",
     "default_worker_id",
+    "in_process",
 ]

@@ -28,6 +28,9 @@ class TaskContext:
     asynchronous handler is cancelled then, too; one in a thread calls
     `cancelled.raise_if_cancelled()` from time to time. The task ends as CANCELLED, unless the
     handler returns all the same: then it is COMPLETED.
+
+    A handler in a process is told by `cancelled` like one in a thread. It never sees `lost`: its
+    process is ended.
     """
 
     __slots__ = ("_task", "_tell", "cancelled", "lost")
@@ -37,6 +40,11 @@ class TaskContext:
         self._tell = tell
         self.cancelled = CancelToken()
         self.lost = asyncio.Event()
+
+    @property
+    def claimed(self) -> ClaimedTask:
+        """The task as the server has sent it."""
+        return self._task
 
     @property
     def task_id(self) -> str:
@@ -111,7 +119,10 @@ class TaskContext:
 
     def tell_progress(self, fraction: float, message: str = "", checkpoint: object = None) -> None:
         """As `progress`, from any thread."""
-        told = progress(fraction, message, checkpoint)
+        self.relay(progress(fraction, message, checkpoint))
+
+    def relay(self, told: Progress) -> None:
+        """As `tell_progress`, of a ready message, which is not looked at; for the worker."""
         if self._tell is not None:
             with contextlib.suppress(RuntimeError):  # the worker's loop is gone: nobody to tell
                 self._tell(told)

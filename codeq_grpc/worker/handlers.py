@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, cast
 
 from codeq_grpc.core import limits
+from codeq_grpc.worker.processes import InProcess, Processes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,9 +24,11 @@ _THREADS_MAX: Final = 256
 
 
 class Handlers:
-    """Command -> handler. Functions that are not asynchronous run in threads."""
+    """Command -> handler. Functions that are not asynchronous run in threads or processes."""
 
-    def __init__(self, *, concurrency: int) -> None:
+    def __init__(self, *, concurrency: int, processes: int | None = None) -> None:
+        self._processes = Processes(processes)
+        self._in_process: list[InProcess] = []
         self._handlers: dict[str, AsyncHandler] = {}
         self._in_threads: set[str] = set()
         self._threads = min(concurrency, _THREADS_MAX)
@@ -45,7 +49,10 @@ class Handlers:
             raise ValueError(f"{command} has a handler already")
         if len(self._handlers) >= limits.COMMANDS_PER_CLAIM:
             raise ValueError(f"a worker serves at most {limits.COMMANDS_PER_CLAIM} commands")
-        if _is_async(handler):
+        if isinstance(handler, InProcess):
+            self._handlers[command] = functools.partial(self._processes.call, handler)
+            self._in_process.append(handler)
+        elif _is_async(handler):
             self._handlers[command] = cast("AsyncHandler", handler)
         else:
             self._handlers[command] = self._in_thread(handler)
@@ -59,11 +66,23 @@ class Handlers:
         """Runs the handler of a task and returns what it returned."""
         return await self._handlers[context.command](context)
 
-    def close(self) -> None:
-        """Lets the threads go; one that still runs is not waited for."""
+    def check(self) -> None:
+        """Makes sure that everything can be run.
+
+        Raises:
+            ValueError: There is no handler, or one that processes could not find.
+        """
+        if not self._handlers:
+            raise ValueError("the worker has no handler")
+        for handler in self._in_process:
+            _ = handler.pickled
+
+    async def close(self) -> None:
+        """Ends the processes and lets the threads go; one that still runs is not waited for."""
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False, cancel_futures=True)
+        await self._processes.close()
 
     def _in_thread(self, handler: Handler) -> AsyncHandler:
         async def call(context: TaskContext) -> object:

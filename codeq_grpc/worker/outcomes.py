@@ -54,6 +54,14 @@ class Reject(Exception):
         self.detail = detail
 
 
+class Told(Exception):
+    """A handler failed in another process, which has told how: `error` is reported as it is."""
+
+    def __init__(self, error: TaskError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
 class Cancelled(Exception):
     """Raised by `CancelToken.raise_if_cancelled`: the attempt ends because the task is to."""
 
@@ -118,6 +126,8 @@ def abandoned(lease: LeaseRef) -> Outcome:
 
 def describe(error: BaseException) -> TaskError:
     """An exception as the API has it, cut to its limits."""
+    if isinstance(error, Told):
+        return error.error
     told, kind, detail = error, None, None
     if isinstance(error, Retry | Reject):
         told, kind, detail = error.__cause__ or error, error.kind, error.detail

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import secrets
 import signal
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from codeq.v1 import codeq_service_pb2 as pb
 from codeq_grpc.client.specs import Span, duration, seconds
 from codeq_grpc.core import clock, limits
+from codeq_grpc.worker.frames import PROCESS_NAME
 from codeq_grpc.worker.handlers import Handlers
 from codeq_grpc.worker.heartbeats import Heartbeats
 from codeq_grpc.worker.intake import Intake
 from codeq_grpc.worker.leases import Leases
 from codeq_grpc.worker.outages import Outages
+from codeq_grpc.worker.processes import in_process
 from codeq_grpc.worker.progress import Teller
 from codeq_grpc.worker.reports import Ended, Reports
 from codeq_grpc.worker.runner import Runner
@@ -71,6 +74,14 @@ class Worker:
     task and may run again after a crash or a lost lease: let them be idempotent, or use
     `TaskContext.fence`.
 
+    A handler that computes belongs into a process: registered with `processes=True` or wrapped in
+    `in_process`, it runs in one of `processes`, by default one a CPU, which are started when tasks
+    come for them. It is a synchronous function at the top level of a module. Its process imports
+    that module anew, so a script starts its worker under `if __name__ == "__main__":`. Let
+    `concurrency` be the number of processes then: tasks beyond it only wait. A process that dies
+    fails the attempt it ran, with the error type WorkerProcessDied, and another takes its place;
+    an attempt that is given back or has lost its lease ends with its process.
+
     `concurrency` handlers run at a time and no more tasks are held, but for `prefetch` that
     wait their turn. `lease_duration` replaces what the tasks ask for. `drain_timeout` is how
     long running handlers may take to finish after `drain`, in seconds. `on_ended` hears of each
@@ -84,6 +95,7 @@ class Worker:
         *,
         concurrency: int = 10,
         prefetch: int = 0,
+        processes: int | None = None,
         worker_id: str | None = None,
         lease_duration: Span | None = None,
         drain_timeout: float = 30.0,
@@ -98,7 +110,7 @@ class Worker:
         self._lease_duration = lease_duration
         self._drain_timeout = drain_timeout
         self._on_ended = on_ended
-        self._handlers = Handlers(concurrency=concurrency)
+        self._handlers = Handlers(concurrency=concurrency, processes=processes)
         self._draining = asyncio.Event()
         self._aborting = asyncio.Event()
         self._failure: CodeQError | None = None
@@ -106,16 +118,18 @@ class Worker:
         for command, handler in (handlers or {}).items():
             self._handlers.register(command, handler)
 
-    def handler(self, *commands: str) -> Callable[[H], H]:
-        """Decorator: the function serves these commands.
+    def handler(self, *commands: str, processes: bool = False) -> Callable[[H], H]:
+        """Decorator: the function serves these commands, in processes if so wanted.
 
         Raises:
-            ValueError: A command has a handler already, or there are more than 32.
+            ValueError: A command has a handler already, or there are more than 32; or a process
+                cannot run the function, as it is asynchronous or not found by its name.
         """
 
         def register(handler: H) -> H:
+            runs = in_process(handler) if processes else handler
             for command in commands:
-                self._handlers.register(command, handler)
+                self._handlers.register(command, runs)
             return handler
 
         return register
@@ -137,10 +151,15 @@ class Worker:
 
         Raises:
             CodeQError: The server refuses this worker for good: its credential or its request.
-            ValueError: There is no handler.
+            ValueError: There is no handler, or one that cannot run in a process.
+            RuntimeError: This is a process for handlers of another worker.
         """
-        if not self._handlers.commands:
-            raise ValueError("the worker has no handler")
+        if multiprocessing.current_process().name == PROCESS_NAME:
+            raise RuntimeError(
+                "a process for handlers must not work itself; it imports the main module, so"
+                ' start the worker there under `if __name__ == "__main__":`'
+            )
+        self._handlers.check()
         with _signals(self._on_signal) if install_signal_handlers else _nothing():
             await self._work()
         if self._failure is not None:
@@ -197,7 +216,7 @@ class Worker:
                 opening.cancel()
                 await self._give_back(runner, reports)
                 beating.cancel()
-                self._handlers.close()
+                await self._handlers.close()
 
     def _request(self) -> pb.StreamClaimRequest:
         request = pb.StreamClaimRequest(
