@@ -1,4 +1,4 @@
-"""How a handler hears that its task is to be cancelled."""
+"""How a handler hears that its task is to be cancelled, or its lease lost."""
 
 from __future__ import annotations
 
@@ -7,13 +7,44 @@ import asyncio
 from codeq_grpc.worker.outcomes import Cancelled
 
 
-class CancelToken:
-    """Set once somebody has cancelled the task; may be read from any thread."""
+class Flag:
+    """Set once and for all; may be read from any thread.
 
-    __slots__ = ("_event", "_reason")
+    What an `asyncio.Event` is, but for its price: every task has two, and hardly one is waited for.
+    """
+
+    __slots__ = ("_event", "_set")
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
+        self._set = False
+        self._event: asyncio.Event | None = None
+
+    def is_set(self) -> bool:
+        """Whether it is."""
+        return self._set
+
+    async def wait(self) -> bool:
+        """Waits until it is set, and says so; not for threads."""
+        if self._event is None:
+            self._event = asyncio.Event()
+        if self._set:
+            self._event.set()
+        return await self._event.wait()
+
+    def set(self) -> None:
+        """Sets it; for the worker, in the thread of its loop, and for tests of handlers."""
+        self._set = True
+        if self._event is not None:
+            self._event.set()
+
+
+class CancelToken(Flag):
+    """Set once somebody has cancelled the task."""
+
+    __slots__ = ("_reason",)
+
+    def __init__(self) -> None:
+        super().__init__()
         self._reason = ""
 
     @property
@@ -21,24 +52,16 @@ class CancelToken:
         """Why, as the one who cancelled has put it; empty until then."""
         return self._reason
 
-    def is_set(self) -> bool:
-        """Whether the task is to be cancelled."""
-        return self._event.is_set()
-
     def raise_if_cancelled(self) -> None:
         """Ends the attempt, once the task is to be cancelled.
 
         Raises:
             Cancelled: It is; let it out of the handler.
         """
-        if self._event.is_set():
+        if self._set:
             raise Cancelled(self._reason)
 
-    async def wait(self) -> None:
-        """Waits until the task is to be cancelled; not for threads."""
-        await self._event.wait()
-
     def set(self, reason: str = "") -> None:
-        """Cancels; for the worker, in the thread of its loop, and for tests of handlers."""
+        """As `Flag.set`, with the reason."""
         self._reason = reason
-        self._event.set()
+        super().set()

@@ -8,13 +8,13 @@ import json
 from typing import TYPE_CHECKING
 
 from codeq_grpc.client.payloads import decode
-from codeq_grpc.worker.cancellation import CancelToken
+from codeq_grpc.worker.cancellation import CancelToken, Flag
 from codeq_grpc.worker.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from codeq.v1.task_pb2 import ClaimedTask, Payload, Progress
+    from codeq.v1.task_pb2 import ClaimedTask, LeaseRef, Payload, Progress
 
 
 class TaskContext:
@@ -35,11 +35,13 @@ class TaskContext:
 
     __slots__ = ("_task", "_tell", "cancelled", "lost")
 
-    def __init__(self, task: ClaimedTask, tell: Callable[[Progress], object] | None = None) -> None:
+    def __init__(
+        self, task: ClaimedTask, tell: Callable[[LeaseRef, Progress], object] | None = None
+    ) -> None:
         self._task = task
         self._tell = tell
         self.cancelled = CancelToken()
-        self.lost = asyncio.Event()
+        self.lost = Flag()
 
     @property
     def claimed(self) -> ClaimedTask:
@@ -125,7 +127,7 @@ class TaskContext:
         """As `tell_progress`, of a ready message, which is not looked at; for the worker."""
         if self._tell is not None:
             with contextlib.suppress(RuntimeError):  # the worker's loop is gone: nobody to tell
-                self._tell(told)
+                self._tell(self._task.lease, told)
 
     def __repr__(self) -> str:
         return f"<task {self.task_id} {self.command} attempt {self.attempt}>"

@@ -62,9 +62,9 @@ class Handlers:
         """Whether its handler cannot be cancelled."""
         return command in self._in_threads
 
-    async def call(self, context: TaskContext) -> object:
-        """Runs the handler of a task and returns what it returned."""
-        return await self._handlers[context.command](context)
+    def call(self, context: TaskContext) -> Awaitable[object]:
+        """Runs the handler of a task, once awaited, and returns what it returned."""
+        return self._handlers[context.command](context)
 
     def check(self) -> None:
         """Makes sure that everything can be run.

@@ -9,7 +9,7 @@ from codeq_grpc.client.errors import code_of
 from codeq_grpc.core import clock
 from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.worker import progress
-from codeq_grpc.worker.leases import Key
+from codeq_grpc.worker.leases import key_of
 from codeq_grpc.worker.refusals import FATAL
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ class Heartbeats:
         return True
 
     def _obey(self, response: HeartbeatResponse, leases: list[Lease], sent: float) -> None:
-        orders = {Key.of(order.lease): order for order in response.directives}
+        orders = {key_of(order.lease): order for order in response.directives}
         for lease in leases:
-            order = orders.get(Key.of(lease.ref))
+            order = orders.get(lease.key)
             if order is not None and order.kind == DIRECTIVE_KIND_LEASE_LOST:
                 lease.beat_at = sent + lease.length / 3
                 self._runner.lose(lease.ref, order.reason)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import socket
 
     from codeq.v1.codeq_service_pb2 import Outcome
-    from codeq.v1.task_pb2 import Progress
+    from codeq.v1.task_pb2 import LeaseRef, Progress
 
 SHIELDED: Final = (signal.SIGINT, signal.SIGTERM)
 """Meant for the worker, which lets its processes finish, and sent to all by some supervisors."""
@@ -88,7 +88,7 @@ class _Process:
         except OSError:
             return b""
 
-    def _tell(self, progress: Progress) -> None:
+    def _tell(self, _: LeaseRef, progress: Progress) -> None:
         self._send(frame(Kind.PROGRESS, progress.SerializeToString()))
 
     def _send(self, data: bytes) -> None:

@@ -155,9 +155,7 @@ class Intake:
                 # Not before: a server that opens streams only to break them must not be hurried.
                 self._backoff.reset()
                 if kind == "batch":
-                    self._runner.receive(
-                        [self._leases.add(task, grant) for task in message.batch.tasks]
-                    )
+                    self._runner.receive(self._leases.add(message.batch.tasks, grant))
                 elif kind == "directive":
                     self._obey(message.directive)
                 elif kind == "drain":

@@ -174,6 +174,10 @@ class Reports:
 
     def _after(self, batch: Batch, failures: list[tuple[int, CodeQError]]) -> Batch:
         """Lets go what the server took, or will never take; returns what to repeat."""
+        if not failures:
+            for lease, outcome in batch:
+                self._through(lease, outcome)
+            return []
         again: Batch = []
         errors = dict(failures)
         for at, (lease, outcome) in enumerate(batch):

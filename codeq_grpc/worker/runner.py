@@ -33,7 +33,8 @@ class Runner:
         self._reports = reports
         self._concurrency = concurrency
         self._waiting: deque[Lease] = deque()
-        self._running: dict[asyncio.Task[Outcome | None], Lease] = {}
+        self._running: set[Lease] = set()
+        self._loop = asyncio.get_running_loop()
         self._accepting = True
         self._cancelled = False
         self._idle = asyncio.Event()
@@ -65,8 +66,7 @@ class Runner:
         logger.warning("lease lost: %s (%s)", lease.context, reason or "no reason given")
         lease.context.lost.set()
         self._reports.forget(lease)
-        if lease.runner is not None:
-            lease.runner.cancel()
+        self._stop(lease)
 
     def withdraw(self, ref: LeaseRef, reason: str) -> None:
         """The task is to be cancelled: tells its handler and reports how it takes that.
@@ -81,7 +81,7 @@ class Runner:
         if lease.runner is None:
             self._reports.add(lease, outcomes.cancelled(ref, reason))
         elif not self._handlers.runs_in_thread(lease.context.command):
-            lease.runner.cancel()
+            self._stop(lease)
 
     def stop(self) -> None:
         """Starts nothing more and gives back what waits; what runs goes on."""
@@ -92,12 +92,12 @@ class Runner:
     def cancel(self) -> None:
         """Cancels what runs; it is given back unless a handler ends all the same."""
         self._cancelled = True
-        for task in self._running:
-            task.cancel()
+        for lease in list(self._running):
+            self._stop(lease)
 
     def give_up(self) -> None:
         """Gives back what runs even now; its handlers have ignored their cancellation."""
-        for lease in self._running.values():
+        for lease in self._running:
             if lease.held and not lease.reporting:
                 logger.warning("still running, given back: %s", lease.context)
                 self._reports.add(lease, outcomes.abandoned(lease.ref))
@@ -107,41 +107,48 @@ class Runner:
         await self._idle.wait()
 
     def _fill(self) -> None:
+        now = clock.monotonic()
         while self._waiting and len(self._running) < self._concurrency:
             lease = self._waiting.popleft()
             if lease.held and not lease.reporting:
-                self._start(lease)
+                lease.started_at = now
+                lease.runner = self._loop.create_task(self._run(lease), name=lease.key[0])
+                self._running.add(lease)
+                self._idle.clear()
 
-    def _start(self, lease: Lease) -> None:
-        lease.started_at = clock.monotonic()
-        task = asyncio.create_task(self._run(lease))
-        lease.runner = task
-        self._running[task] = lease
-        self._idle.clear()
-        task.add_done_callback(self._ended)
+    def _stop(self, lease: Lease) -> None:
+        """Cancels the handler of a lease, if it runs."""
+        if lease.runner is None:
+            return
+        lease.runner.cancel()
+        if not lease.begun and lease in self._running:
+            # A task that is cancelled before its first step never gets to `_run`.
+            self._ended(lease, self._cut_short(lease))
 
-    async def _run(self, lease: Lease) -> Outcome | None:
-        """The end of one attempt, None for one that is not to be reported."""
+    async def _run(self, lease: Lease) -> None:
+        """One attempt, which hands in its end itself: a callback would cost a turn of the loop."""
+        lease.begun = True
+        context, outcome = lease.context, None
         try:
-            result = await self._handlers.call(lease.context)
-            return outcomes.completed(lease.ref, result)
+            outcome = outcomes.completed(lease.ref, await self._handlers.call(context))
         except asyncio.CancelledError as error:
-            if lease.context.lost.is_set():
-                return None
-            if lease.context.cancelled.is_set() or self._cancelled:
-                return self._cut_short(lease)
-            # Something inside the handler was cancelled, not the handler: an error like others.
-            return outcomes.failed(lease.ref, error)
+            if context.lost.is_set() or context.cancelled.is_set() or self._cancelled:
+                outcome = self._cut_short(lease)
+            else:
+                # Something inside the handler was cancelled, not the handler: an error like others.
+                outcome = outcomes.failed(lease.ref, error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is gets reported
-            return outcomes.failed(lease.ref, error)
+            outcome = outcomes.failed(lease.ref, error)
+        finally:
+            self._ended(lease, outcome)
 
-    def _ended(self, task: asyncio.Task[Outcome | None]) -> None:
-        lease = self._running.pop(task)
-        # Cancelled means: before its first step. A handler that began ends in `_run`.
-        outcome = self._cut_short(lease) if task.cancelled() else task.result()
+    def _ended(self, lease: Lease, outcome: Outcome | None) -> None:
+        """An attempt is through; it is not reported if its lease is lost."""
+        self._running.discard(lease)
         if outcome is not None and lease.held and not lease.reporting:
             self._reports.add(lease, outcome)
-        self._fill()
+        if self._waiting:
+            self._fill()
         if not self._running:
             self._idle.set()
             self._reports.flush_soon()

@@ -234,7 +234,7 @@ async def test_nor_when_its_turn_has_only_just_come() -> None:
     runner = Runner(handlers, leases, cast("Reports", ends), concurrency=1)
     task = ClaimedTask(lease=cancel(1).lease)
     task.spec.command = "c"
-    runner.receive([leases.add(task, Grant(1))])
+    runner.receive(leases.add([task], Grant(1)))
     runner.withdraw(task.lease, "why")
     await runner.until_idle()
     assert gate.started == []
@@ -262,7 +262,7 @@ async def test_a_lease_to_be_cancelled_is_extended_all_the_same(
         Outages(Client()),
         on_fatal=lambda error: None,
     )
-    lease = leases.add(ClaimedTask(lease=cancel(1).lease), Grant(1))
+    (lease,) = leases.add([ClaimedTask(lease=cancel(1).lease)], Grant(1))
     now = lease.due_at
     assert await beats.tick()
     assert lease.context.cancelled.is_set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from codeq_grpc.core.errors import (
     StoreUnavailable,
 )
 from codeq_grpc.worker import Ended, Reject, Retry, TaskContext, Worker
+from codeq_grpc.worker.leases import Lease
 from tests.unit.scripted import Scripted, serving, until
 from tests.unit.test_worker_intake import Gate, working
 
@@ -233,6 +235,28 @@ async def test_work_that_a_thread_finishes_during_abort_counts() -> None:
         worker.abort()
         await run
     assert scripted.ends() == {1: "complete"}
+
+
+async def test_an_attempt_that_is_over_is_gone_without_the_garbage_collector() -> None:
+    async def handler(task: TaskContext) -> None:
+        task.tell_progress(0.5)
+        if task.fence % 2:
+            raise Retry("later")
+
+    def left() -> int:
+        return sum(isinstance(one, Lease | TaskContext) for one in gc.get_objects())
+
+    scripted = Scripted()
+    before = left()
+    gc.disable()
+    try:
+        async with working(scripted, handler):
+            for _ in range(50):
+                scripted.offer("c")
+            await until(lambda: len(scripted.ends()) == 50)
+            await until(lambda: left() == before)
+    finally:
+        gc.enable()
 
 
 async def test_a_worker_without_handlers_does_not_run() -> None:

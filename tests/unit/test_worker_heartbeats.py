@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from codeq.v1 import codeq_service_pb2 as pb
+from codeq.v1.task_pb2 import ClaimedTask
 from codeq_grpc.core.errors import CredentialInvalid, StoreUnavailable
 from codeq_grpc.worker import Ended, TaskContext
 from tests.unit.scripted import Scripted, until
@@ -54,6 +55,16 @@ async def test_a_lost_lease_cancels_its_handler_and_reports_nothing() -> None:
         await until(lambda: scripted.ends() == {2: "complete"})
     assert ended[0].context.lost.is_set()
     assert ended[0].outcome is None
+
+
+async def test_who_waits_for_the_loss_of_a_lease_hears_of_it_early_or_late() -> None:
+    early, late = TaskContext(ClaimedTask()), TaskContext(ClaimedTask())
+    waiting = asyncio.create_task(early.lost.wait())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    early.lost.set()
+    late.lost.set()
+    assert await waiting is await late.lost.wait() is True
 
 
 async def test_a_directive_on_the_stream_does_the_same() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from codeq.v1.task_pb2 import ClaimedTask, Payload, Progress
+from codeq.v1.task_pb2 import ClaimedTask, LeaseRef, Payload, Progress
 from codeq_grpc.client import encode
 from codeq_grpc.core import clock, limits
 from codeq_grpc.core.errors import InvalidField, LeaseLost, PayloadTooLarge, StoreUnavailable
@@ -274,7 +274,7 @@ async def test_a_context_without_a_worker_tells_nobody() -> None:
 
 
 async def test_progress_after_the_worker_is_gone_is_no_error() -> None:
-    def gone(progress: Progress) -> None:
+    def gone(ref: LeaseRef, progress: Progress) -> None:
         raise RuntimeError("Event loop is closed")
 
     TaskContext(ClaimedTask(), gone).tell_progress(0.5)
@@ -302,7 +302,7 @@ class Held:
     def add(self, fence: int = 1) -> Lease:
         task = ClaimedTask()
         task.lease.fence = fence
-        return self._leases.add(task, Grant(10))
+        return self._leases.add([task], Grant(10))[0]
 
 
 async def test_a_lease_has_a_heartbeat_for_its_progress_once_a_second(
