@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from codeq_grpc.client import batches, enqueues
 from codeq_grpc.client.connection import Connection
+from codeq_grpc.client.joining import Joiner
 from codeq_grpc.client.specs import spec
 from codeq_grpc.core import limits
 
@@ -27,7 +28,19 @@ class Producing(Connection):
     has an idempotency key that allows it: no conflict policy but "use_existing", and a key that
     lives longer than the client's timeout. Then an outage shorter than that goes unnoticed, but
     for `created`, which may be False for a task that this very call has made.
+
+    Calls of `enqueue` that are made at the same time share BatchEnqueue calls, once some are
+    under way: tasks of one command, up to 100, 2 ms after the first of them at the latest. What
+    comes of each is told to its caller as if it had been alone. One after the other goes out at
+    once; for many tasks at hand `enqueue_many` costs least.
     """
+
+    _joiner: Joiner | None = None
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        self._joiner = Joiner(self._run, self._timeout)
+        return self
 
     async def enqueue(
         self, command: str, payload: object = b"", **options: Unpack[SpecOptions]
@@ -48,7 +61,9 @@ class Producing(Connection):
 
     async def enqueue_spec(self, task: TaskSpec) -> pb.EnqueueResponse:
         """As `enqueue`, of a ready spec."""
-        return await self._run(enqueues.enqueue(task, self._timeout))
+        if self._joiner is None:
+            return await self._run(enqueues.enqueue(task, self._timeout))
+        return await self._joiner.enqueue(task)
 
     async def enqueue_many(
         self,
