@@ -197,6 +197,9 @@ class App:
             gateway = Gateway(target, self._shared.processes if self._shared else None)
             http_port = await stack.enter_async_context(self._http(gateway))
             await self.health.check()
+            if self.engine.name == "native":
+                readers = engines.readers(settings.max_streams + settings.max_watches)
+                asyncio.get_running_loop().set_default_executor(readers)
             await self._server.start()
             stack.push_async_callback(self._drain)
             ports = Ports(grpc_port, http_port)

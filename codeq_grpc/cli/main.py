@@ -12,6 +12,7 @@ import sys
 import click
 
 from codeq_grpc import __version__
+from codeq_grpc.cli.bench import bench
 from codeq_grpc.cli.dev import dev
 from codeq_grpc.cli.enqueue import enqueue
 from codeq_grpc.cli.groups import Ordered
@@ -30,7 +31,7 @@ def codeq() -> None:
     """Work with codeQ, a task queue in front of Redis or Valkey."""
 
 
-for command in (dev, enqueue, work, queues, tasks, workers, top, serve, token):
+for command in (dev, enqueue, work, queues, tasks, workers, top, serve, token, bench):
     codeq.add_command(command)
 
 

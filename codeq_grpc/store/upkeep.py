@@ -66,7 +66,7 @@ class Upkeep(Calls):
             part = queues[at : at + limits.SCRIPT_BATCH]
             calls = [([queue.keys[s] for s in script.suffixes], ()) for queue in part]
             replies += await self._connection.run_each(script, calls)
-        return [(1, 1) if isinstance(told, CodeQError) else (told[0], told[1]) for told in replies]
+        return [(1, 1) if isinstance(told, CodeQError) else (told[1], told[2]) for told in replies]
 
     async def promote(self, queue: Queue, limit: int) -> Promoted:
         """Makes due tasks claimable, and takes a sample of the totals."""

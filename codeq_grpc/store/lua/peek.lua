@@ -1,7 +1,8 @@
 #!lua flags=no-writes
 -- Tells when somebody must look at a queue next, and changes nothing.
 -- KEYS: s z l e x
--- Reply: now, and the time or 0: a scheduled task or a lease is due, a task expires, something is
+-- ARGV: none
+-- Reply: OK, now, and the time or 0: a scheduled task or a lease is due, a task expires, something is
 --   owed; now if there is something to sweep or a sample is to be taken
 -- @include queue
 -- @include samples
@@ -11,4 +12,4 @@ for _, index in ipairs({ z, l, e, x }) do
   if time then soonest = math.min(soonest, tonumber(time)) end
 end
 if todo[1] or todo[2] or sample_due() then soonest = Q.now end
-return { Q.now, soonest < math.huge and soonest or 0 }
+return { 'OK', Q.now, soonest < math.huge and soonest or 0 }

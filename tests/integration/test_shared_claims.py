@@ -1,0 +1,170 @@
+"""All who wait for a queue in one process share its claims: fair, in order, and never too much."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from codeq.v1 import codeq_service_pb2 as pb, task_pb2
+from tests.integration.looking import armed
+from tests.integration.streaming import StreamReader, stream_request
+from tests.support.server import Caller, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from codeq_grpc.store.keys import Queue
+    from codeq_grpc.store.tasks import Claimant, Claimed
+    from tests.support.admin import Admin
+    from tests.support.server import Server
+
+STREAMS = 40
+
+
+class Claiming:
+    """What a server asks of the store."""
+
+    def __init__(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[str, list[int]]] = []
+        self._claim: Any = server.app._store.claim
+        monkeypatch.setattr(server.app._store, "claim", self._note)
+
+    async def _note(self, queue: Queue, claimants: Sequence[Claimant], **more: Any) -> Claimed:
+        self.calls.append((queue.command, [one.want for one in claimants]))
+        claimed: Claimed = await self._claim(queue, claimants, **more)
+        return claimed
+
+
+@pytest.fixture
+def claiming(server: Server, monkeypatch: pytest.MonkeyPatch) -> Claiming:
+    return Claiming(server, monkeypatch)
+
+
+async def streams(stack: AsyncExitStack, acme: Caller, *requests: Any) -> list[StreamReader]:
+    """Open ones."""
+    return [await stack.enter_async_context(StreamReader(acme, one)) for one in requests]
+
+
+async def test_one_task_costs_few_claims_however_many_streams_wait(
+    acme: Caller, admin: Admin, claiming: Claiming
+) -> None:
+    async with AsyncExitStack() as stack:
+        opened = await streams(stack, acme, *[stream_request(credit=3)] * STREAMS)
+        await armed(admin)
+        claiming.calls.clear()
+        for _ in range(10):
+            await acme.enqueue()
+        await eventually(lambda: sum(len(one.tasks) for one in opened) == 10)
+        # One for each task, two when the next one came before the server was noted again, and
+        # ticks of those who wait long.
+        assert len(claiming.calls) <= 2 * 10 + STREAMS // 10
+
+
+async def test_waiting_streams_get_their_parts(acme: Caller, admin: Admin) -> None:
+    async with AsyncExitStack() as stack:
+        opened = await streams(stack, acme, *[stream_request(credit=100)] * 5)
+        await armed(admin)
+        await acme.enqueue_many(10)
+        await eventually(lambda: sum(len(one.tasks) for one in opened) == 10)
+        assert sorted(len(one.tasks) for one in opened) == [2, 2, 2, 2, 2]
+
+
+async def test_a_greedy_stream_leaves_something_to_others(acme: Caller) -> None:
+    await acme.enqueue_many(300)
+    greedy = stream_request(credit=10_000, max_batch_size=1000, worker="greedy")
+    async with AsyncExitStack() as stack:
+        (first,) = await streams(stack, acme, greedy)
+        await first.take(300)
+        others = await streams(stack, acme, *[stream_request(credit=5)] * 4)
+        await acme.enqueue_many(25)
+        await eventually(lambda: sum(len(one.tasks) for one in (first, *others)) == 325)
+        assert all(len(one.tasks) >= 1 for one in others)
+
+
+async def test_calls_and_streams_wait_in_one_line(acme: Caller, admin: Admin) -> None:
+    async with AsyncExitStack() as stack:
+        (stream,) = await streams(stack, acme, stream_request(credit=1))
+        await armed(admin)
+        calls = [asyncio.create_task(acme.claim(most=1, wait=8)) for _ in range(3)]
+        await acme.enqueue_many(4)
+        claimed = [task.lease.task_id for call in calls for task in await call]
+        await stream.take(1)
+        assert len({*claimed, stream.tasks[0].lease.task_id}) == 4
+
+
+async def test_the_preferred_queue_goes_first_whoever_waits(acme: Caller) -> None:
+    await acme.enqueue_many(20, "LIKED")
+    await acme.enqueue_many(20, "OTHER")
+    async with AsyncExitStack() as stack:
+        requests = [stream_request("LIKED", "OTHER", credit=4)] * 5
+        opened = await streams(stack, acme, *requests)
+        await eventually(lambda: all(len(one.tasks) == 4 for one in opened))
+        assert {task.spec.command for one in opened for task in one.tasks} == {"LIKED"}
+        for one in opened:
+            for task in one.tasks[:4]:
+                await acme.complete(task)
+        await eventually(lambda: all(len(one.tasks) == 8 for one in opened))
+        assert {task.spec.command for one in opened for task in one.tasks[4:]} == {"OTHER"}
+
+
+async def test_nobody_holds_more_than_its_credit_while_queues_race(acme: Caller) -> None:
+    commands, credit = [f"Q{i}" for i in range(6)], 3
+    requests = [stream_request(*commands, credit=credit)] * 4
+    async with AsyncExitStack() as stack:
+        opened = await streams(stack, acme, *requests)
+        async with asyncio.TaskGroup() as group:
+            for command in commands:
+                group.create_task(acme.enqueue_many(10, command))
+        completed = 0
+        while completed < 60:
+            await eventually(lambda: any(len(one.tasks) for one in opened))
+            for one in opened:
+                tasks = one.tasks
+                assert len(tasks) <= credit
+                one.messages.clear()
+                for task in tasks:
+                    await acme.complete(task)
+                completed += len(tasks)
+        stats = [await acme.stats(command) for command in commands]
+        assert [one.completed for one in stats] == [10] * 6
+
+
+async def test_a_wake_up_for_one_who_left_is_handed_on(
+    server: Server, peer: Server, admin: Admin
+) -> None:
+    acme, other, request = server.caller(), peer.caller(), stream_request(credit=1)
+    async with StreamReader(acme, request) as first, StreamReader(other, request) as second:
+        await armed(admin, servers=2)
+        await first.close()
+        await acme.enqueue()
+        await second.take(1, within=1.5)
+
+
+async def test_slow_readers_harm_only_themselves(server: Server, acme: Caller) -> None:
+    """More of them than a loop's own executor has threads."""
+    readers, count, size = 40, 60, 20_000
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.lookahead_bytes", 1024)]
+    async with AsyncExitStack() as stack:
+        for i in range(readers):
+            spec = task_pb2.TaskSpec(command=f"SLOW{i}", payload={"data": bytes(size)})
+            await acme.start("BatchEnqueue", pb.BatchEnqueueRequest(tasks=[spec] * count))
+            channel = grpc.aio.insecure_channel(server.address, options=options)
+            slow = Caller(await stack.enter_async_context(channel), acme.metadata)
+            request = stream_request(f"SLOW{i}", credit=count, max_batch_size=1)
+            call = slow.start("StreamClaim", request, timeout=None)
+            stack.callback(call.cancel)
+            await call.read()  # that it is open, and nothing more
+        await eventually(lambda: stuck(server) == readers)
+        prompt = await stack.enter_async_context(StreamReader(acme, stream_request(credit=1)))
+        for number in range(1, 6):
+            await acme.enqueue()
+            await acme.complete((await prompt.take(number, within=1.5))[-1])
+
+
+def stuck(server: Server) -> int:
+    """How many streams wait for their readers."""
+    return sum(stream._wish.busy for stream in server.app._streams.open())
