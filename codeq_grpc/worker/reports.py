@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _ENOUGH: Final = 100
-"""So many ends are worth a call at once ..."""
+"""So many ends are worth a call at once, or half as many as the worker has slots ..."""
 _DELAY: Final = 0.002
 """... and fewer this many seconds after the first of them."""
 _CALLS: Final = 4
@@ -62,6 +62,7 @@ class Reports:
         leases: Leases,
         outages: Outages,
         *,
+        slots: int,
         on_ended: Callable[[Ended], None] | None,
         on_fatal: Callable[[CodeQError], None],
     ) -> None:
@@ -71,6 +72,8 @@ class Reports:
         self._outages = outages
         self._on_ended = on_ended
         self._on_fatal = on_fatal
+        self._loop = asyncio.get_running_loop()
+        self._many = min(_ENOUGH, max(1, slots // 2))
         self._pending: deque[tuple[Lease, Outcome]] = deque()
         self._calls: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
@@ -80,10 +83,17 @@ class Reports:
         """Reports the end of an attempt, soon."""
         lease.reporting = True
         self._pending.append((lease, outcome))
-        if len(self._pending) >= _ENOUGH:
+        count = len(self._pending)
+        if count >= _ENOUGH:
             self._flush()
+        elif count == self._many:
+            # Half of the slots: to keep them waiting would starve a worker of few. Not at once, as
+            # those that end in the same turn of the loop share the call.
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_soon(self._flush)
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_DELAY, self._flush)
+            self._timer = self._loop.call_later(_DELAY, self._flush)
 
     def flush_soon(self) -> None:
         """Nothing more is about to end: reports what there is without the usual delay."""

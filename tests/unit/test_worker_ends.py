@@ -18,7 +18,7 @@ from codeq_grpc.core.errors import (
     PayloadTooLarge,
     StoreUnavailable,
 )
-from codeq_grpc.worker import Ended, Reject, Retry, TaskContext, Worker
+from codeq_grpc.worker import Ended, Reject, Retry, TaskContext, Worker, reports
 from codeq_grpc.worker.leases import Lease
 from tests.unit.scripted import Scripted, serving, until
 from tests.unit.test_worker_intake import Gate, working
@@ -152,6 +152,25 @@ async def test_ends_travel_in_batches() -> None:
     async with working(scripted, handler, concurrency=500):
         await until(lambda: len(scripted.ends()) == 2000)
     assert len(scripted.reports) <= 40
+
+
+async def test_ends_that_leave_half_of_the_slots_empty_are_not_kept_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reports, "_DELAY", 1000)
+    scripted, gate = Scripted(), Gate()
+    for _ in range(20):
+        scripted.offer("c")
+    async with working(scripted, gate, concurrency=5, prefetch=5):
+        await until(lambda: len(gate.started) == 5)
+        gate.open(4)
+        await until(lambda: len(gate.started) == 9)
+        assert scripted.ends() == {}
+        gate.open(1)
+        await until(lambda: len(scripted.ends()) == 5)
+        assert len(scripted.reports) == 1
+        await until(lambda: len(gate.started) == 10)
+        assert len(scripted.waiting) == 5
 
 
 async def test_a_report_is_repeated_until_the_server_takes_it() -> None:
