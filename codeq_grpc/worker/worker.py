@@ -226,9 +226,11 @@ class Worker:
                 await self._finish(runner)
             finally:
                 opening.cancel()
-                await self._give_back(runner, reports)
-                beating.cancel()
-                await self._handlers.close()
+                try:
+                    await self._give_back(runner, reports)
+                finally:
+                    beating.cancel()
+                    await self._handlers.close()
 
     def _request(self) -> pb.StreamClaimRequest:
         request = pb.StreamClaimRequest(

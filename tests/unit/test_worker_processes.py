@@ -295,6 +295,33 @@ async def test_abort_gives_back_at_once_and_ends_processes(tmp_path: Path) -> No
     assert scripted.ends() == {1: "abandon", 2: "abandon"}
 
 
+async def test_nor_does_a_worker_leave_any_that_is_cancelled_twice(tmp_path: Path) -> None:
+    class Silent(Scripted):
+        async def Report(self, request: pb.ReportRequest, context: Any) -> pb.ReportResponse:
+            reporting.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    scripted, reporting = Silent(), asyncio.Event()
+    scripted.offer("c", json.dumps({"folder": str(tmp_path)}).encode())
+    scripted.offer("d")
+    async with serving(scripted) as client:
+        worker = Worker(client, {"d": in_process(handlers.pid)}, processes=2)
+        worker.handler("c", processes=True)(handlers.stubborn)
+        run = asyncio.create_task(worker.run())
+        busy = await begun(tmp_path, 1)
+        await until(reporting.is_set, within=PATIENCE)
+        pids = worker._handlers._processes.pids
+        assert busy in pids
+        assert len(pids) == 2
+        run.cancel()
+        await until(lambda: is_gone(busy))
+        assert not run.done()
+        run.cancel()
+        await asyncio.wait({run}, timeout=PATIENCE)
+        assert all(is_gone(pid) for pid in pids)
+
+
 def say(scripted: Scripted, directive: pb.Directive) -> None:
     scripted.streams[0].say.put_nowait(pb.StreamClaimResponse(directive=directive))
 
