@@ -87,3 +87,5 @@ def set_up(level: str, form: str, zone: ZoneInfo, **fields: object) -> None:
     root.setLevel(level.upper())
     for noisy in ("aiohttp.access", "asyncio", "grpc"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It tells what raises as well.
+    logging.getLogger("pygrpc_native").setLevel(logging.ERROR)

@@ -64,7 +64,7 @@ codeq bench --size 10000 --json
     "--force",
     is_flag=True,
     help="Run though the queue holds tasks: those that are claimed meanwhile are given back"
-    " at the end. Keeps the tasks.",
+    " at the end.",
 )
 @connected
 def bench(  # noqa: PLR0913 - one for each option

@@ -218,14 +218,19 @@ class Measuring:
     async def _clear(self, client: Client, *, own: bool) -> None:
         """Cancels what is left and lets all of it go, if the queue is ours."""
         plan = self._plan
-        if plan.keep or plan.force or not own:
-            why = "" if plan.keep or plan.force else ", which was there before"
-            self._say(f"the tasks are kept in {plan.queue}{why}")
+        if not own:
+            self._say(f"the tasks are kept in {plan.queue}, which was there before")
             return
         try:
+            if plan.keep:
+                # A measurement before this one may have shortened it.
+                await client.update_queue(plan.queue, retention=None)
+                self._say(f"the tasks are kept in {plan.queue}")
+                return
             # Not AdminCleanup, which would delete what ended in other queues, too.
             await client.update_queue(plan.queue, retention=RETENTION)
-            await client.purge_queue(plan.queue)
+            if not plan.force:
+                await client.purge_queue(plan.queue)
         except CodeQError as error:
             self._say(f"the tasks are kept in {plan.queue}: {describe(error)}")
         else:

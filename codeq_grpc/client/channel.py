@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,8 @@ import grpc
 from codeq.v1 import admin_service_pb2, codeq_service_pb2
 from codeq_grpc import __version__
 from codeq_grpc.core import limits
+
+_SCHEME: Final = re.compile(r"^[a-z][a-z0-9+.-]*:/*")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,8 +95,8 @@ def open_channel(
 ) -> grpc.aio.Channel:
     """A channel to `target`, in plain text without `credentials`; `options` override ours."""
     if credentials is None:
-        return grpc.aio.insecure_channel(target, options=_merged(options))
-    return grpc.aio.secure_channel(target, credentials, options=_merged(options))
+        return grpc.aio.insecure_channel(target, options=_merged(target, options))
+    return grpc.aio.secure_channel(target, credentials, options=_merged(target, options))
 
 
 def open_sync_channel(
@@ -101,8 +104,8 @@ def open_sync_channel(
 ) -> grpc.Channel:
     """The same in gRPC's synchronous API."""
     if credentials is None:
-        return grpc.insecure_channel(target, options=_merged(options))
-    return grpc.secure_channel(target, credentials, options=_merged(options))
+        return grpc.insecure_channel(target, options=_merged(target, options))
+    return grpc.secure_channel(target, credentials, options=_merged(target, options))
 
 
 def path(method: str) -> str:
@@ -128,7 +131,11 @@ def parser(response: Callable[[], Response]) -> Callable[[bytes], Response]:
     return parse
 
 
-def _merged(options: Options) -> list[tuple[str, str | int]]:
+def _merged(target: str, options: Options) -> list[tuple[str, str | int]]:
     merged: dict[str, str | int] = dict(OPTIONS)
+    if "," in target:
+        # gRPC would make the whole list the name of the server, which HTTP/2 does not allow and
+        # some servers refuse (RFC 9113, 8.3.1).
+        merged["grpc.default_authority"] = _SCHEME.sub("", target).split(",")[0]
     merged.update(options)
     return list(merged.items())

@@ -282,8 +282,8 @@ class TaskStore(Calls):
     async def redrive(
         self, queue: Queue, tasks: Sequence[tuple[bytes, int]]
     ) -> list[tuple[bytes, int]]:
-        """Makes ended tasks (name, delay in ms) claimable again; of each REDRIVEN, REFUSED or
-        UNKNOWN, and its state.
+        """Makes ended tasks (name, delay in ms) claimable again; of each REDRIVEN, REFUSED,
+        SUPERSEDED (its idempotency key leads to another) or UNKNOWN, and its state.
         """
         args = [part for task in tasks for part in task]
         it = iter((await self._run(scripts.REDRIVE, queue, args))[2:])

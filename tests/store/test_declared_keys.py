@@ -90,6 +90,7 @@ async def use_reads(driver: QueueDriver) -> None:
     await driver.store.held(driver.queue, [lease])
     await driver.settings.settings(driver.queue)
     await driver.stats()
+    await driver.upkeep.peek([driver.queue])
     for state in TaskState:
         await driver.scan_all(state, most=1, budget=2)
     await driver.scan_all(TaskState.FAILED, labels=LABELS, error_prefix=b"error")

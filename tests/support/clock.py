@@ -76,3 +76,10 @@ class ClockedConnection(Connection):
         if reads_clock(script):
             args = [*args, self.clock.ms]
         return await super().run(with_clock(script), names, args)
+
+    @override
+    async def run_each(
+        self, script: Script, calls: Sequence[tuple[Sequence[bytes], Sequence[Any]]]
+    ) -> list[Any]:
+        clocked = [(names, [*args, self.clock.ms]) for names, args in calls]
+        return await super().run_each(with_clock(script), clocked)

@@ -2,8 +2,8 @@
 -- Tells when somebody must look at a queue next, and changes nothing.
 -- KEYS: s z l e x
 -- ARGV: none
--- Reply: OK, now, and the time or 0: a scheduled task or a lease is due, a task expires, something is
---   owed; now if there is something to sweep or a sample is to be taken
+-- Reply: OK, now, and the time or 0: a scheduled task or a lease is due, a task expires, something
+--   is owed; now if there is something to sweep or a sample is to be taken
 -- @include queue
 -- @include samples
 local todo, soonest = redis.call('HMGET', s, 'sweep', 'unpark'), math.huge
