@@ -48,7 +48,7 @@ def dev(state_dir: Path, token: str | None, **given: int | str) -> None:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         token = token or _kept_token(state_dir / "token")
         asyncio.run(_run(state_dir, token, given))
-    except (OSError, StateInUse, StoreDidNotStart, GaveUp) as error:
+    except (ImportError, OSError, StateInUse, StoreDidNotStart, GaveUp) as error:
         raise click.ClickException(str(error)) from error
 
 

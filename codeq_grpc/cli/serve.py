@@ -46,7 +46,7 @@ def serve(config: Path | None, **options: int | None) -> None:
         )
     try:
         asyncio.run(_serve(settings))
-    except (OSError, GaveUp) as error:
+    except (ImportError, OSError, GaveUp) as error:
         raise click.ClickException(str(error)) from error
 
 

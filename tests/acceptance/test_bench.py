@@ -60,7 +60,7 @@ def test_ctrl_c_ends_it_and_clears_away(
         ("drop", "1 lost"),
         ("hang", "1 lost"),
         ("damage", "1 damaged"),
-        ("double", "not 500 and 0"),
+        ("double", "501 of 500 tasks made"),
     ],
 )
 def test_no_figure_comes_out_of_work_that_was_not_done(fault: str, told: str) -> None:
