@@ -43,8 +43,8 @@ test: $(INSTALLED) ## run the tests (ARGS="-k claim" to choose)
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: bench
-bench: $(INSTALLED) ## measure what a redrive of 100,000 tasks costs a worker (ARGS="--tasks 10000")
-	@$(BIN)/python -m bench.redrive $(ARGS)
+bench: $(INSTALLED) ## measure full cycles a second (ARGS="all", ARGS="unary --scale 0.1"; bench/README.md)
+	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: check
 check: check-style check-types check-doors check-proto check-generated check-lua ## run every check; -k goes on after a failure

@@ -12,20 +12,23 @@ import argparse
 import asyncio
 import platform
 import re
-import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import grpc
-import redis
 
+from bench.machine import store_version
 from bench.servers import Server, started
+from bench.session import NotMeasured, Session, quantile
+from bench.tables import Table
 from codeq.v1 import codeq_service_pb2 as pb, codeq_service_pb2_grpc, task_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    import redis
 
 FAILED: Final = "DEAD"
 OTHER: Final = "LIVE"
@@ -33,6 +36,9 @@ WRONG: Final = "TimeoutError"
 RARE: Final = "ValueError"
 BATCH: Final = 500
 WARM: Final = 200
+TASKS: Final = 100_000
+SHARE: Final = 10
+CLAIMS: Final = 3_000
 
 
 class Calls:
@@ -59,7 +65,7 @@ class Calls:
         request = pb.ReportRequest(outcomes=outcomes)
         response = await self._stub.Report(request, metadata=self._metadata)
         if response.failures:
-            raise SystemExit(f"refused: {response.failures[0]}")
+            raise NotMeasured(f"refused: {response.failures[0]}")
 
     async def redrive(self, token: str) -> tuple[int, str]:
         """One page of those that failed in the common way."""
@@ -123,52 +129,65 @@ def largest_script(store: redis.Redis) -> int:
     return most
 
 
-def row(name: str, times: list[float], base: list[float] | None = None) -> str:
+def _row(table: Table, name: str, times: list[float], base: list[float]) -> None:
     """One line of the table."""
-    cuts = statistics.quantiles(times, n=100)
-    ratio = f"{cuts[98] / statistics.quantiles(base, n=100)[98]:7.2f}" if base else "      -"
-    return f"{name:38} {len(times):7} {cuts[49]:8.2f} {cuts[98]:8.2f} {ratio}"
+    p99 = quantile(times, 0.99)
+    table.add(name, len(times), quantile(times, 0.5), p99, p99 / quantile(base, 0.99))
 
 
-async def measure(server: Server, args: argparse.Namespace) -> None:
+async def measure(server: Server, tasks: int, other: int, count: int) -> Table:
     """One run."""
     calls, bulk = Calls(server), Calls(server)
-    common = await fail(bulk, args.tasks, args.other)
-    print(f"{args.tasks} failed tasks, {common} of them {WRONG}, the rest {RARE}", flush=True)
+    common = await fail(bulk, tasks, other)
     await claims(calls, OTHER, lambda n: n < WARM)
-    quiet = await claims(calls, OTHER, lambda n: n < args.claims)
-    store = redis.Redis.from_url(server.store_url)
-    store.config_set("slowlog-max-len", 100_000)
-    store.config_set("slowlog-log-slower-than", 0)
-    store.slowlog_reset()
-    work = asyncio.create_task(redrive_all(bulk))
-    during = await claims(calls, OTHER, lambda _: not work.done())
-    total, seconds = await work
-    store.config_set("slowlog-log-slower-than", 10_000)
-    largest = largest_script(store)
-    print(f"redriven {total} in {seconds:.1f} s; largest script call: {largest} tasks")
-    print(f"{'claims, one by one':38} {'claims':>7} {'p50 ms':>8} {'p99 ms':>8}   ratio")
-    print(row("of another queue, quiet", quiet))
-    print(row("of another queue, while redriving", during, quiet))
-    left = await claims(calls, FAILED, lambda n: n < args.claims)
-    print(row("of the redriven queue, afterwards", left, quiet))
+    quiet = await claims(calls, OTHER, lambda n: n < count)
+    with server.store() as store:
+        store.config_set("slowlog-max-len", 100_000)
+        store.config_set("slowlog-log-slower-than", 0)
+        store.slowlog_reset()
+        work = asyncio.create_task(redrive_all(bulk))
+        during = await claims(calls, OTHER, lambda _: not work.done())
+        total, seconds = await work
+        store.config_set("slowlog-log-slower-than", 10_000)
+        largest = largest_script(store)
+    table = Table(
+        f"redrive: {common:,} of {tasks:,} failed tasks by error type, beside a worker",
+        ("claims, one by one", "claims", "p50 ms", "p99 ms", "p99 x quiet"),
+    )
+    _row(table, "of another queue, quiet", quiet, quiet)
+    _row(table, "of another queue, while redriving", during, quiet)
+    left = await claims(calls, FAILED, lambda n: n < count)
+    _row(table, "of the redriven queue, afterwards", left, quiet)
+    table.notes.append(f"redriven {total:,} in {seconds:.1f} s; largest script: {largest} tasks")
     if total != common or largest > BATCH:
-        raise SystemExit(f"expected {common} redriven, in script calls of {BATCH} at most")
+        table.faults.append(f"expected {common} redriven, in script calls of {BATCH} at most")
     await calls.channel.close()
     await bulk.channel.close()
+    return table
+
+
+def run(session: Session) -> Iterator[Table]:
+    """As the other benches."""
+    tasks, count = session.count(TASKS, 1_000), session.count(CLAIMS, 200)
+    with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as server:
+        session.store = session.store or store_version(server.store_url)
+        yield asyncio.run(measure(server, tasks, SHARE, count))
 
 
 def main() -> None:
     """Runs the bench."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", type=int, default=100_000)
-    parser.add_argument("--other", type=int, default=10, help="one in so many failed otherwise")
-    parser.add_argument("--claims", type=int, default=3_000, help="quiet claims measured")
+    parser.add_argument("--tasks", type=int, default=TASKS)
+    parser.add_argument("--other", type=int, default=SHARE, help="one in so many failed otherwise")
+    parser.add_argument("--claims", type=int, default=CLAIMS, help="quiet claims measured")
     args = parser.parse_args()
     print(f"Python {platform.python_version()}, grpcio {grpc.__version__}")
     with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as server:
-        print(f"store {redis.Redis.from_url(server.store_url).info()['redis_version']} compatible")
-        asyncio.run(measure(server, args))
+        print(store_version(server.store_url))
+        table = asyncio.run(measure(server, args.tasks, args.other, args.claims))
+    print(table.text())
+    if table.faults:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
