@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from codeq.v1.task_pb2 import LeaseRef
 
 _COMMAND: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+FENCE_MAX: Final = (1 << 53) - 1
+"""What JavaScript holds without loss."""
 _NANOS: Final = 1_000_000_000
 _MIN_SECONDS: Final = -62_135_596_800
 _MAX_SECONDS: Final = 253_402_300_799
@@ -115,6 +117,6 @@ def check_lease(lease: LeaseRef, path: str) -> tuple[str, int]:
     """Task id and fence."""
     if not lease.task_id:
         raise InvalidField.at(f"{path}.task_id", "must be set")
-    if not 1 <= lease.fence < 1 << 53:
+    if not 1 <= lease.fence <= FENCE_MAX:
         raise InvalidField.at(f"{path}.fence", "must be the fence of a claim")
     return lease.task_id, lease.fence

@@ -9,8 +9,8 @@ from codeq_grpc.core import limits
 from codeq_grpc.core.errors import InvalidField
 from codeq_grpc.core.records import Beat, Outcome
 from codeq_grpc.core.task import Ending
-from codeq_grpc.wire.checks import check_lease, check_number, check_text, duration_ms
-from codeq_grpc.wire.specs import check_payload
+from codeq_grpc.wire.checks import FENCE_MAX, check_lease, check_number, check_text, duration_ms
+from codeq_grpc.wire.specs import check_payload, is_harmless
 
 _NO_PROGRESS: Final = b"\x09" + bytes(8)
 """Progress of fraction 0 with the field spelled out, since empty means that nothing is told."""
@@ -65,6 +65,12 @@ def abandoned(request: pb.AbandonRequest, path: str = "") -> Outcome:
 def outcome(request: pb.Outcome, index: int, payload_bytes: int) -> Outcome:
     """One checked item of a ReportRequest."""
     kind = request.WhichOneof("outcome")
+    if kind == "complete":
+        # Nearly all of them, and nearly all are right: their paths are written for errors only.
+        end = request.complete
+        task_id, fence, result = end.lease.task_id, end.lease.fence, end.result
+        if task_id and 1 <= fence <= FENCE_MAX and is_harmless(result, payload_bytes):
+            return Outcome(task_id, fence, Ending.COMPLETE, result.SerializeToString())
     path = f"outcomes[{index}].{kind}"
     if kind == "complete":
         return completed(request.complete, payload_bytes, path)

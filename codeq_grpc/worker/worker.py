@@ -236,7 +236,7 @@ class Worker:
         request = pb.StreamClaimRequest(
             worker_id=self.worker_id,
             commands=self._handlers.commands,
-            max_batch_size=min(self._slots, limits.STREAM_BATCH_DEFAULT),
+            max_batch_size=min(self._slots, limits.SCRIPT_BATCH),
             disconnect_policy=pb.DISCONNECT_POLICY_KEEP,
         )
         if self._lease_duration is not None:
