@@ -15,7 +15,7 @@ from codeq_grpc.store.rows import pack_claimant
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from codeq_grpc.broker.lines import Lines
+    from codeq_grpc.broker.lines import Given, Lines
     from codeq_grpc.broker.wakeups import Waiters
     from codeq_grpc.core.records import Lease
     from codeq_grpc.store.keys import Queue
@@ -46,36 +46,44 @@ class Claims:
         if self._waiters.draining:
             raise Draining
         queues = await self._registry.find_all(tenant, commands)
-        wish = Wish(pack_claimant("", worker_id), lease_ms, asyncio.Event())
+        claimant = pack_claimant("", worker_id)
+        wish = Wish(claimant, asyncio.Event(), lease_ms=lease_ms, most=want)
+        taken: list[Given] = []
         try:
-            return await self._gather(wish, queues, want, wait)
+            await self._gather(wish, queues, want, wait, taken)
+        except BaseException:
+            self._lines.give_back(taken)
+            raise
         finally:
             self._lines.close(wish)
+        return [lease for given in taken for lease in given.leases]
 
     async def _gather(
-        self, wish: Wish, queues: Sequence[Queue], want: int, wait: float
-    ) -> list[Lease]:
+        self, wish: Wish, queues: Sequence[Queue], want: int, wait: float, taken: list[Given]
+    ) -> None:
+        """Takes what there is into `taken`. An error after the first tasks ends it without one."""
         deadline, room = monotonic() + wait, limits.MORE_BYTES
-        taken: list[Lease] = []
         self._lines.ask(wish, queues, want, patient=wait > 0, fresh=wait <= 0)
         while True:
             wish.event.clear()
-            new = [lease for given in wish.take() for lease in given.leases]
+            new = wish.take()
             taken += new
-            room -= sum(len(lease.spec) + len(lease.checkpoint) for lease in new)
+            for lease in (lease for given in new for lease in given.leases):
+                want -= 1
+                room -= len(lease.spec) + len(lease.checkpoint)
             # The next claim gives a task whatever its size; the reply must hold that too.
-            if len(taken) >= want or room < 0:
-                return taken
+            if want <= 0 or room < 0:
+                return
             if new:
                 # More at once, if there is more; but no more waiting.
-                self._lines.ask(wish, queues, want - len(taken), patient=False)
+                self._lines.ask(wish, queues, want, patient=False)
             error = wish.fail()
             if error is not None and not taken:
                 raise error
             left = deadline - monotonic() if wish.patient else None
             over = wish.through or (left is not None and left <= 0)
             if over or error is not None or self._waiters.draining:
-                return taken
+                return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await wish.event.wait()

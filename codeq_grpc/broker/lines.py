@@ -54,11 +54,14 @@ class Wish:
     `busy` or closed goes back.
     """
 
-    def __init__(self, claimant: bytes, lease_ms: int, event: asyncio.Event) -> None:
+    def __init__(self, claimant: bytes, event: asyncio.Event, *, lease_ms: int, most: int) -> None:
+        """A claim leases `most` for it, for `lease_ms` (0: as the tasks say)."""
         self.claimant = claimant
         self.lease_ms = lease_ms
+        self.most = most
         self.event = event
         self.lines: list[Line] = []
+        self.doubted: set[Line] = set()
         self.want = 0
         self.asked = 0
         self.patient = True
@@ -78,7 +81,7 @@ class Wish:
         for preferred in self.lines:
             if preferred is line:
                 return True
-            if not preferred.dry:
+            if not preferred.dry or preferred in self.doubted:
                 return False
         return False
 
@@ -90,10 +93,15 @@ class Wish:
 
     def go_on(self) -> None:
         """To the first line that may have tasks, if there is one."""
-        line = next((line for line in self.lines if not line.dry), None)
-        if line is not None:
-            line.serve()
-        elif not self.patient and not self.asked:
+        for line in self.lines:
+            if line in self.doubted:
+                self.doubted.discard(line)
+                line.look()
+            elif not line.dry:
+                line.serve()
+            if not line.dry:
+                return
+        if not self.patient and not self.asked:
             self.through = True
             self.event.set()
 
@@ -117,7 +125,7 @@ class Line:
         self._wishes: dict[Wish, None] = {}
         self._running = self._claiming = False
         self._empty = False
-        self._armed = self._owes = False
+        self._armed = self._owes = self._called = False
         self._blind = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -126,12 +134,12 @@ class Line:
         """Whether the store was asked and had nothing more."""
         return self._empty and not self._claiming
 
-    def join(self, wish: Wish, *, fresh: bool) -> None:
-        """To the end of the line; `fresh` does not believe that it is dry."""
+    def join(self, wish: Wish) -> None:
+        """To the end of the line."""
         self._wishes.pop(wish, None)
         self._wishes[wish] = None
         # Dry without a wake-up to come is dry for those only who do not wait.
-        if fresh or (wish.patient and self._blind):
+        if wish.patient and self._blind:
             self._empty = False
 
     def leave(self, wish: Wish) -> None:
@@ -143,14 +151,14 @@ class Line:
 
     def _disarm(self) -> None:
         """Nobody waits; whoever comes from now on asks anew."""
-        self._owes, self._armed = self._owes or self._armed, False
-        self._empty = False
+        self._owes = self._owes or self._armed or self._called
+        self._armed = self._called = self._empty = False
 
     def woken(self) -> None:
-        """The store has sent for this server; if nobody wants anything now, others are told."""
-        self._armed = False
-        self._owes = not any(wish.want > wish.asked for wish in self._wishes)
-        self.look()
+        """The store has sent for this server; if nobody can be served now, others are told."""
+        self._armed, self._called, self._empty = False, True, False
+        self._owes = not self._pick()
+        self.serve()
 
     def look(self) -> None:
         """There may be tasks."""
@@ -180,7 +188,7 @@ class Line:
                 if not self._empty and (picked := self._pick()):
                     await self._claim(picked)
                 elif self._owes:
-                    self._owes = False
+                    self._owes = self._called = False
                     await self._lines.pass_on(self._queue)
                 else:
                     return
@@ -203,7 +211,7 @@ class Line:
         most = max(_FAIR, limits.SCRIPT_BATCH // max(1, len(self._wishes)))
         left, picked = limits.SCRIPT_BATCH, []
         for wish in self._wishes:
-            count = min(wish.want - wish.asked, most, left)
+            count = min(wish.want - wish.asked, wish.most, most, left)
             if count > 0 and wish.may_ask(self):
                 picked.append((wish, count))
                 left -= count
@@ -214,7 +222,7 @@ class Line:
     async def _claim(self, picked: list[tuple[Wish, int]]) -> None:
         # Whoever is woken from now on comes after this claim.
         self._empty = self._claiming = True
-        self._owes = False
+        self._owes = self._called = False
         for wish, count in picked:
             wish.asked += count
         claimants = [Claimant(wish.claimant, count, wish.lease_ms) for wish, count in picked]
@@ -299,13 +307,15 @@ class Lines:
         self, wish: Wish, queues: Sequence[Queue], want: int, *, patient: bool, fresh: bool = False
     ) -> None:
         """Puts a wish for `want` more tasks into the lines of its queues, at their ends. One that
-        is not `patient` ends when all are dry; `fresh` has every queue asked whether it is.
+        is not `patient` ends when all are dry; `fresh` does not believe that they are, and has each
+        asked in its turn.
         """
         wish.want, wish.patient, wish.through = want + wish.asked, patient, False
         if not wish.lines:
             wish.lines = [self._line(queue) for queue in queues]
         for line in wish.lines:
-            line.join(wish, fresh=fresh)
+            line.join(wish)
+        wish.doubted = set(wish.lines) if fresh else set()
         wish.go_on()
 
     def _line(self, queue: Queue) -> Line:

@@ -173,7 +173,9 @@ class ClaimStream:
         self._store = store
         self._send_raw = send
         claimant = pack_claimant(stream_id, subscription.worker_id)
-        self._wish = Wish(claimant, subscription.lease_ms, self.event)
+        self._wish = Wish(
+            claimant, self.event, lease_ms=subscription.lease_ms, most=subscription.max_batch
+        )
         self._held: dict[LeaseKey, Queue] = {}
         self._directives: list[LeaseOver | CancelAsked] = []
         self._draining = False
@@ -278,11 +280,10 @@ class ClaimStream:
             _log.warning("stream %s cannot claim: %s", self._id, error)
             return _RETRY
         credit = self._wants.max_outstanding - len(self._held) - wish.coming
-        want = min(credit, self._wants.max_batch)
-        if want > 0 and not wish.want:
-            self._lines.ask(wish, self._queues, want, patient=True)
-        elif want > 0:
-            wish.want = max(wish.want, want + wish.asked)
+        if credit > 0 and not wish.want:
+            self._lines.ask(wish, self._queues, credit, patient=True)
+        elif credit > 0:
+            wish.want = credit + wish.asked
         elif not wish.coming:
             # Whoever takes no tasks keeps no wake-up from others who would.
             self._lines.part(wish)

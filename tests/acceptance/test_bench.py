@@ -1,23 +1,18 @@
-"""`codeq bench` against a real server, and the drivers of `python -m bench` with a fault each."""
+"""`codeq bench` against a real server."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.acceptance.programs import CODEQ, PATIENCE, Program, wait_until
+from tests.acceptance.programs import CODEQ, Program, wait_until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.acceptance.api import Api
     from tests.acceptance.conftest import Codeq
     from tests.acceptance.servers import Dev
-
-_ROOT = Path(__file__).parents[2]
 
 
 def test_a_server_is_measured(codeq: Codeq, api: Api, command: str) -> None:
@@ -50,37 +45,3 @@ def test_ctrl_c_ends_it_and_clears_away(
         assert program.wait() == 130
     queue = api.queue(command)
     assert (queue.pending, queue.in_progress) == (0, 0)
-
-
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize(
-    ("fault", "told"),
-    [
-        ("", ""),
-        ("drop", "1 lost"),
-        ("hang", "1 lost"),
-        ("damage", "1 damaged"),
-        ("double", "501 of 500 tasks made"),
-    ],
-)
-def test_no_figure_comes_out_of_work_that_was_not_done(fault: str, told: str) -> None:
-    """A run of producer, server, store and worker, without and with a fault."""
-    code = (
-        "import sys; from bench.cycling import Variant, measured;"
-        "from bench.session import Session;"
-        "found = measured(Session(runs=1, fault=sys.argv[1]), Variant(500, batch=50));"
-        "print(found.lost, found.duplicates, *found.faults, sep='; ')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, fault],
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=4 * PATIENCE,
-    )
-    lost, duplicates, *faults = done.stdout.strip().split("; ")
-    assert int(lost) == (fault in {"drop", "hang", "damage"})
-    assert int(duplicates) == (fault == "double")
-    assert bool(faults) == bool(fault)
-    assert told in done.stdout

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.looking import armed
+from tests.integration.looking import armed, in_progress
 from tests.integration.streaming import StreamReader, stream_request
 from tests.support.server import eventually
 
@@ -24,15 +24,18 @@ STREAMS = 40
 
 
 class Claiming:
-    """What a server asks of the store."""
+    """What a server asks of the store; calls for a queue of `held_up` are not made."""
 
     def __init__(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[str, list[int]]] = []
+        self.held_up: set[str] = set()
         self._claim: Any = server.app._store.claim
         monkeypatch.setattr(server.app._store, "claim", self._note)
 
     async def _note(self, queue: Queue, claimants: Sequence[Claimant], **more: Any) -> Claimed:
         self.calls.append((queue.command, [one.want for one in claimants]))
+        if queue.command in self.held_up:
+            await asyncio.Event().wait()
         claimed: Claimed = await self._claim(queue, claimants, **more)
         return claimed
 
@@ -140,6 +143,61 @@ async def test_a_wake_up_for_one_who_left_is_handed_on(
         await first.close()
         await acme.enqueue()
         await second.take(1, within=1.5)
+
+
+async def test_a_poll_that_one_queue_serves_leaves_the_others_to_those_who_wait(
+    acme: Caller, admin: Admin
+) -> None:
+    async with StreamReader(acme, stream_request("B", "C", credit=1)) as stream:
+        await armed(admin, command="B")
+        await armed(admin, command="C")
+        await acme.enqueue("A")
+        assert len(await acme.claim("A", "B", most=1)) == 1
+        await acme.enqueue("C")
+        await stream.take(1, within=1.5)
+
+
+async def test_a_call_that_is_cancelled_between_two_claims_gives_back_what_it_has(
+    acme: Caller, claiming: Claiming
+) -> None:
+    await acme.enqueue_many(5, "A")
+    await acme.enqueue_many(5, "B")
+    claiming.held_up.add("B")
+    call = asyncio.create_task(acme.claim("A", "B", most=10, wait=8))
+    await eventually(lambda: [command for command, _ in claiming.calls] == ["A", "B"])
+    assert (await acme.stats("A")).in_progress == 5
+    call.cancel()
+    await in_progress(acme, 0, "A")
+    assert (await acme.stats("A")).pending == 5
+    claiming.held_up.clear()
+
+
+async def test_no_message_has_more_than_the_stream_asked_for(acme: Caller, admin: Admin) -> None:
+    request = stream_request(credit=90, max_batch_size=10)
+    async with StreamReader(acme, request) as stream:
+        await armed(admin)
+        for _ in range(5):
+            await acme.enqueue_many(60)
+            for task in (await stream.take(60))[:60]:
+                await acme.complete(task)
+            assert max(len(message.batch.tasks) for message in stream.messages) <= 10
+            stream.messages.clear()
+
+
+async def test_a_wake_up_for_those_who_prefer_another_queue_is_handed_on(
+    server: Server, peer: Server, admin: Admin, claiming: Claiming
+) -> None:
+    acme, other = server.caller(), peer.caller()
+    async with AsyncExitStack() as stack:
+        await streams(stack, acme, stream_request("A", "B", credit=5, max_batch_size=2))
+        await armed(admin, command="B")
+        (stream,) = await streams(stack, other, stream_request("B", credit=1))
+        await armed(admin, servers=2, command="B")
+        claiming.held_up.add("A")
+        await other.enqueue("A")
+        await eventually(lambda: claiming.calls[-1][0] == "A")
+        await other.enqueue("B")
+        await stream.take(1, within=1.5)
 
 
 async def test_every_slow_reader_has_a_thread(server: Server) -> None:

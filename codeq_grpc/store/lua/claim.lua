@@ -67,7 +67,8 @@ if Q.rate > 0 then
 end
 if Q.most > 0 then want = math.min(want, Q.most - redis.call('ZCARD', l)) end
 if Q.paused or want < 1 then return empty(nil, true) end
-if tokens < 1 then return empty(Q.now + math.ceil((1 - tokens) * 1000 / Q.rate)) end
+-- The next token is waited for, 20 ms at least: what has gathered by then goes in one claim.
+if tokens < 1 then return empty(Q.now + math.max(20, math.ceil((1 - tokens) * 1000 / Q.rate))) end
 want = math.min(want, math.floor(tokens))
 
 -- More than wanted: which of them go first is a matter of priority, not of who was due first.

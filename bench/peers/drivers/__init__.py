@@ -1,0 +1,3 @@
+"""Producers and workers of the peers; they run with what `bench.peers.parts` made."""
+
+from __future__ import annotations
