@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -78,7 +79,10 @@ def run(session: Session) -> Iterator[Table]:
             started(Path(folder), engine=engine) as server,
         ):
             session.store = session.store or store_version(server.store_url)
+            gc.collect()
+            gc.disable()  # what is measured is the server, not the pauses of this process
             asyncio.run(_measure(session, server, engine, table))
+            gc.enable()
     table.notes.append(
         f"idle: one task at a time; load: {_BATCH} tasks a call, in an open loop at {_SHARE:.0%} of"
         f" what {_PRODUCERS} producers reach in a closed one; producers and worker are one process"
