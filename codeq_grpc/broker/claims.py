@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from codeq_grpc.broker.lines import Wish
+from codeq_grpc.broker.wishes import Wish
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.errors import Draining
@@ -15,11 +15,16 @@ from codeq_grpc.store.rows import pack_claimant
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from codeq_grpc.broker.lines import Given, Lines
+    from codeq_grpc.broker.lines import Lines
+    from codeq_grpc.broker.wishes import Given
     from codeq_grpc.broker.wakeups import Waiters
     from codeq_grpc.core.records import Lease
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.registry import Registry
+
+
+_MORE: Final = 0.1
+"""Seconds for which a caller who has tasks is kept waiting for the rest of what it asked for."""
 
 
 class Claims:
@@ -77,10 +82,11 @@ class Claims:
             if new:
                 # More at once, if there is more; but no more waiting.
                 self._lines.ask(wish, queues, want, patient=False)
+                deadline = monotonic() + _MORE
             error = wish.fail()
             if error is not None and not taken:
                 raise error
-            left = deadline - monotonic() if wish.patient else None
+            left = deadline - monotonic() if wish.patient or taken else None
             over = wish.through or (left is not None and left <= 0)
             if over or error is not None or self._waiters.draining:
                 return

@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from codeq_grpc.broker.wishes import Given
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.core.records import Lease
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from codeq_grpc.broker.background import Background
+    from codeq_grpc.broker.wishes import Wish
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.registry import Registry
     from codeq_grpc.store.tasks import Claimed, TaskStore
@@ -37,83 +39,6 @@ _CLAIMANTS: Final = 100
 """In one claim."""
 _FAIR: Final = 32
 """Tasks that one may get in a claim however many wait; more than that are shared."""
-
-
-class Given(NamedTuple):
-    """Tasks of one queue for one wish."""
-
-    queue: Queue
-    leases: list[Lease]
-
-
-class Wish:
-    """What one stream or call wants: `want` tasks at most, of queues in order of preference.
-
-    `event` is set when something was given, when the store failed (`error`), and, for one that
-    does not wait, when every queue was asked in vain (`through`). What is given to one that is
-    `busy` or closed goes back.
-    """
-
-    def __init__(self, claimant: bytes, event: asyncio.Event, *, lease_ms: int, most: int) -> None:
-        """A claim leases `most` for it, for `lease_ms` (0: as the tasks say)."""
-        self.claimant = claimant
-        self.lease_ms = lease_ms
-        self.most = most
-        self.event = event
-        self.lines: list[Line] = []
-        self.doubted: set[Line] = set()
-        self.want = 0
-        self.asked = 0
-        self.patient = True
-        self.through = False
-        self.busy = self.closed = False
-        self.given: list[Given] = []
-        self.error: CodeQError | None = None
-        self.now_ms = 0
-
-    @property
-    def coming(self) -> int:
-        """Tasks that it was given, or may be given by claims under way."""
-        return self.asked + sum(len(given.leases) for given in self.given)
-
-    def may_ask(self, line: Line) -> bool:
-        """Whether none of the lines it prefers to this one may have tasks."""
-        for preferred in self.lines:
-            if preferred is line:
-                return True
-            if not preferred.dry or preferred in self.doubted:
-                return False
-        return False
-
-    def give(self, given: Given) -> None:
-        """It has got something, and wants nothing more until it says so."""
-        self.given.append(given)
-        self.want = 0
-        self.event.set()
-
-    def go_on(self) -> None:
-        """To the first line that may have tasks, if there is one."""
-        for line in self.lines:
-            if line in self.doubted:
-                self.doubted.discard(line)
-                line.look()
-            elif not line.dry:
-                line.serve()
-            if not line.dry:
-                return
-        if not self.patient and not self.asked:
-            self.through = True
-            self.event.set()
-
-    def take(self) -> list[Given]:
-        """What it was given since."""
-        given, self.given = self.given, []
-        return given
-
-    def fail(self) -> CodeQError | None:
-        """Why a claim failed, once."""
-        error, self.error = self.error, None
-        return error
 
 
 class Line:
@@ -231,11 +156,14 @@ class Line:
             claimed = await self._lines.claim(self._queue, claimants, wake=not self._blind)
             if claimed.tasks and not self._queue.number:
                 # It had no task when the first of them came, and has now.
-                self._queue = await self._lines.named(self._queue)
-        except CodeQError as error:
-            self._empty = False
+                self._queue = await self._lines.named(self._queue, claimed)
+        except Exception as error:
+            # The wish to be woken may have been noted; whoever leaves last takes it back.
+            self._empty, self._armed = False, not self._blind
             for wish, _ in picked:
                 self._lines.fail(wish, error)
+            if not isinstance(error, CodeQError):
+                raise
         else:
             self._deal(picked, claimed)
             self._note(claimed)
@@ -332,7 +260,7 @@ class Lines:
         for line in lines:
             line.leave(wish)
 
-    def fail(self, wish: Wish, error: CodeQError) -> None:
+    def fail(self, wish: Wish, error: Exception) -> None:
         """The store failed when it was asked for this one, which asks again when it likes."""
         wish.error = error
         self.part(wish)
@@ -374,9 +302,14 @@ class Lines:
         server = self._server if wake else ""
         return await self._store.claim(queue, claimants, max_bytes=limits.BATCH_BYTES, wake=server)
 
-    async def named(self, queue: Queue) -> Queue:
-        """The queue with its number."""
-        return await self._registry.find(queue.tenant, queue.command)
+    async def named(self, queue: Queue, claimed: Claimed) -> Queue:
+        """The queue with its number; what was claimed goes back if it cannot be found out."""
+        try:
+            return await self._registry.find(queue.tenant, queue.command)
+        except BaseException:
+            leases = [(name, lease_of(raw)[0]) for name, raw, _, _ in claimed.tasks]
+            self.abandon(queue, leases)
+            raise
 
     def give_back(self, given: Iterable[Given]) -> None:
         """Returns leases whose worker never got them."""

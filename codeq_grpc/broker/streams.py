@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
-from codeq_grpc.broker.lines import SAFETY_TICK, Wish
+from codeq_grpc.broker.lines import SAFETY_TICK
+from codeq_grpc.broker.wishes import Wish
 from codeq_grpc.broker.workers import Worker, now_ms
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
@@ -19,7 +20,8 @@ from codeq_grpc.store.rows import pack_claimant
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from codeq_grpc.broker.lines import Given, Lines
+    from codeq_grpc.broker.lines import Lines
+    from codeq_grpc.broker.wishes import Given
     from codeq_grpc.broker.wakeups import Waiters
     from codeq_grpc.core.records import Lease
     from codeq_grpc.store.keys import Queue

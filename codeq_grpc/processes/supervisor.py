@@ -111,7 +111,8 @@ class Supervisor:
             telling.cancel()
             self._ending.set()
             self._signal_all(signal.SIGKILL)
-            await asyncio.wait([stopped, telling, *keepers])
+            # Takes up every failure: two processes may give up in the same moment.
+            await asyncio.gather(stopped, telling, *keepers, return_exceptions=True)
 
     async def _tell_when_served(self, ready: Callable[[], None]) -> None:
         await self._served.wait()

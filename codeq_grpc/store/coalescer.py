@@ -65,14 +65,15 @@ class _Lane(Generic[Item, Result, Common]):
 
 
 class Coalescer(Generic[Item, Result, Common]):
-    """Joins the calls of `run`, which gives a result for each item, and what is common to all.
+    """Joins the calls of `run`, which gives a result for each item, and what is common to all; it
+    is told for how many seconds all of its callers still wait.
 
     A call is within the `bounds`, but for one caller's items that are beyond them by themselves.
     """
 
     def __init__(
         self,
-        run: Callable[[Queue, Sequence[Item]], Awaitable[tuple[Sequence[Result], Common]]],
+        run: Callable[[Queue, Sequence[Item], float], Awaitable[tuple[Sequence[Result], Common]]],
         size: Callable[[Item], int],
         bounds: Bounds,
     ) -> None:
@@ -92,7 +93,7 @@ class Coalescer(Generic[Item, Result, Common]):
         if lane is None:
             self._lanes[queue] = _Lane()
             try:
-                return await self._run(queue, items)
+                return await self._run(queue, items, self._bounds.timeout)
             finally:
                 self._next(queue)
         size = sum(map(self._size, items))
@@ -151,7 +152,7 @@ class Coalescer(Generic[Item, Result, Common]):
         left = batch[0].since + self._bounds.timeout - monotonic()
         try:
             async with asyncio.timeout(left):
-                results, common = await self._run(queue, items)
+                results, common = await self._run(queue, items, left)
         except TimeoutError:
             self._fail(batch, StoreUnavailable())
         except Exception as error:  # noqa: BLE001 - it belongs to the callers

@@ -140,6 +140,12 @@ def _beat_size(beat: Beat) -> int:
     return len(beat[3]) + len(beat[4])
 
 
+def _not_after(now_ms: int, read_at: float, seconds: float) -> int:
+    """In so many seconds by the store's clock as it was last read, in ms; 0 when it never was."""
+    waited = monotonic() - read_at + seconds
+    return now_ms + int(waited * 1000) if now_ms else 0
+
+
 class TaskStore(Calls):
     """Tasks of queues."""
 
@@ -155,15 +161,20 @@ class TaskStore(Calls):
         self._beats = Coalescer(self._beat, _beat_size, bounds)
 
     async def _in_time(
-        self, script: scripts.Script, queue: Queue, before: Sequence[Any], after: Sequence[Any]
+        self,
+        script: scripts.Script,
+        queue: Queue,
+        before: Sequence[Any],
+        after: Sequence[Any],
+        seconds: float,
     ) -> Any:
-        """Runs a script that does nothing once nobody waits for its reply: a store that was
-        stopped runs at last what its callers gave up long ago. `before` and `after` stand around
-        that time among the arguments.
+        """Runs a script that does nothing once `seconds` have passed, when nobody waits for its
+        reply: a store that was stopped runs at last what its callers gave up long ago. `before`
+        and `after` stand around that time among the arguments.
         """
         clock = self._clock
         while True:
-            not_after = self._not_after(*clock)
+            not_after = _not_after(*clock, seconds)
             reply = await self._run(script, queue, [*before, not_after, *after])
             late = reply[0] == b"LATE"
             self._clock = clock = (reply[1 if late else _NOW[script.name]], monotonic())
@@ -171,15 +182,11 @@ class TaskStore(Calls):
                 return reply
             # It came in time all the same: the store's clock was moved.
 
-    def _not_after(self, now_ms: int, read_at: float) -> int:
-        """By the store's clock as it was last read, in ms; 0 when it never was."""
-        waited = monotonic() - read_at + self._connection.timeout
-        return now_ms + int(waited * 1000) if now_ms else 0
-
     async def enqueue(self, queue: Queue, tasks: Sequence[New], *, atomic: bool = False) -> Added:
         """Adds tasks; if `atomic`, all or none."""
         if atomic and len(tasks) > 1:
-            many = await self._enqueue(queue, tasks, atomic=True)
+            timeout = self._connection.timeout
+            many = await self._enqueue(queue, tasks, timeout, atomic=True)
         else:
             many = await self._enqueues(queue, tasks)
         results, (now, owed) = many
@@ -189,11 +196,11 @@ class TaskStore(Calls):
         return Added(names, now, owed, specials, refused)
 
     async def _enqueue(
-        self, queue: Queue, tasks: Sequence[New], *, atomic: bool = False
+        self, queue: Queue, tasks: Sequence[New], seconds: float, *, atomic: bool = False
     ) -> tuple[Sequence[bytes | Special], tuple[int, int]]:
         parts = [part for task in tasks for part in task]
         _, first, now, owed, *rest = await self._in_time(
-            scripts.ENQUEUE, queue, (), (int(atomic), self._max_attempts, *parts)
+            scripts.ENQUEUE, queue, (), (int(atomic), self._max_attempts, *parts), seconds
         )
         results: list[bytes | Special] = [
             number.to_bytes(7, "big") for number in range(first, first + len(tasks))
@@ -211,7 +218,8 @@ class TaskStore(Calls):
         """
         parts = [part for who, want, lease_ms in claimants for part in (want, lease_ms, who)]
         before = (max_bytes, self._lease_ms, wake)
-        word, now, *rest = await self._in_time(scripts.CLAIM, queue, before, parts)
+        timeout = self._connection.timeout
+        word, now, *rest = await self._in_time(scripts.CLAIM, queue, before, parts, timeout)
         if word == b"EMPTY":
             shares = [0] * len(claimants)
             return Claimed(now, [], shares, rest[0], empty=True, over=True, armed=rest[1] == 1)
@@ -239,7 +247,7 @@ class TaskStore(Calls):
         return told
 
     async def _beat(
-        self, queue: Queue, beats: Sequence[Beat]
+        self, queue: Queue, beats: Sequence[Beat], _seconds: float
     ) -> tuple[list[tuple[bytes, bytes]], None]:
         args: list[bytes] = []
         for name, fence, extend_ms, progress, checkpoint in beats:
@@ -253,7 +261,9 @@ class TaskStore(Calls):
         """Ends attempts; what became of each, and how many entries the outbox got."""
         return await self._reports(queue, reports)
 
-    async def _report(self, queue: Queue, reports: Sequence[Report]) -> tuple[list[Verdict], int]:
+    async def _report(
+        self, queue: Queue, reports: Sequence[Report], _seconds: float
+    ) -> tuple[list[Verdict], int]:
         args: list[bytes] = [self._policy]
         for r in reports:
             flags = (_NO_RETRY if r.no_retry else 0) | (0 if r.delay_ms is None else _HAS_DELAY)

@@ -43,9 +43,9 @@ class Codeq(Protocol):
     def __call__(self, *words: str, stdin: bytes | None = None, **env: str) -> Ran: ...
 
 
-@pytest.fixture(scope="session", autouse=True, params=["native", "grpcio"])
+@pytest.fixture(scope="package", autouse=True, params=["native", "grpcio"])
 def grpc_engine(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What speaks HTTP/2 in every server that a test starts."""
+    """What speaks HTTP/2 in every server that a test of this folder starts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CODEQ_GRPC_ENGINE", request.param)
         yield request.param
@@ -58,7 +58,7 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
         yield dev
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(grpc_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """One for all tests that only use it, each with a queue of its own."""
     with Dev(tmp_path_factory.mktemp("shared") / "state") as dev:

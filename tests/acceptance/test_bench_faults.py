@@ -13,7 +13,7 @@ from tests.acceptance.programs import PATIENCE
 _ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def grpc_engine() -> str:
     """The one that the bench chooses."""
     return "native"

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
+import grpc
 import pytest
 
+from codeq_grpc.broker import claims
+from codeq_grpc.core.errors import StoreUnavailable
 from tests.integration.looking import armed, in_progress
 from tests.integration.streaming import StreamReader, stream_request
 from tests.support.server import eventually
@@ -24,11 +28,14 @@ STREAMS = 40
 
 
 class Claiming:
-    """What a server asks of the store; calls for a queue of `held_up` are not made."""
+    """What a server asks of the store; calls for a queue of `held_up` are not made, replies to
+    those for a queue of `broken` are lost in favour of its error.
+    """
 
     def __init__(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[str, list[int]]] = []
         self.held_up: set[str] = set()
+        self.broken: dict[str, Exception] = {}
         self._claim: Any = server.app._store.claim
         monkeypatch.setattr(server.app._store, "claim", self._note)
 
@@ -37,6 +44,8 @@ class Claiming:
         if queue.command in self.held_up:
             await asyncio.Event().wait()
         claimed: Claimed = await self._claim(queue, claimants, **more)
+        if queue.command in self.broken:
+            raise self.broken[queue.command]
         return claimed
 
 
@@ -158,8 +167,9 @@ async def test_a_poll_that_one_queue_serves_leaves_the_others_to_those_who_wait(
 
 
 async def test_a_call_that_is_cancelled_between_two_claims_gives_back_what_it_has(
-    acme: Caller, claiming: Claiming
+    acme: Caller, claiming: Claiming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(claims, "_MORE", 60)
     await acme.enqueue_many(5, "A")
     await acme.enqueue_many(5, "B")
     claiming.held_up.add("B")
@@ -170,6 +180,59 @@ async def test_a_call_that_is_cancelled_between_two_claims_gives_back_what_it_ha
     await in_progress(acme, 0, "A")
     assert (await acme.stats("A")).pending == 5
     claiming.held_up.clear()
+
+
+async def test_a_call_that_has_tasks_does_not_wait_long_for_the_rest(
+    acme: Caller, claiming: Claiming
+) -> None:
+    await acme.enqueue_many(5, "A")
+    await acme.enqueue_many(5, "B")
+    claiming.held_up.add("B")
+    assert len(await acme.claim("A", "B", most=10)) == 5
+    assert claiming.calls == [("A", [10]), ("B", [5])]
+
+
+async def test_who_fails_keeps_no_wake_up_from_others(
+    acme: Caller, admin: Admin, claiming: Claiming
+) -> None:
+    claiming.broken["RENDER"] = StoreUnavailable()
+    for _ in range(3):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await acme.claim(wait=8)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        await armed(admin, servers=0)
+
+
+async def test_what_breaks_a_claim_breaks_the_calls_it_was_for(
+    acme: Caller, claiming: Claiming, caplog: pytest.LogCaptureFixture
+) -> None:
+    claiming.broken["RENDER"] = ValueError("a reply that nobody understands")
+    for wait in (0.0, 8.0):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await acme.claim(wait=wait)
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert "a reply that nobody understands" in caplog.text
+    claiming.broken.clear()
+    await acme.enqueue()
+    assert len(await acme.claim()) == 1
+
+
+async def test_tasks_of_a_queue_whose_number_cannot_be_found_out_go_back(
+    server: Server, peer: Server, admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acme, other = server.caller(), peer.caller()
+    call = asyncio.create_task(acme.claim(wait=8))
+    await armed(admin)
+    registry: Any = server.app._registry
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "find", AsyncMock(side_effect=StoreUnavailable()))
+        await other.enqueue()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    await in_progress(other, 0)
+    (task,) = await acme.claim()
+    assert task.attempt == 1
 
 
 async def test_no_message_has_more_than_the_stream_asked_for(acme: Caller, admin: Admin) -> None:

@@ -24,9 +24,13 @@ class Store:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Queue, list[int]]] = []
+        self.seconds: list[float] = []
         self._gates: list[asyncio.Future[None]] = []
 
-    async def run(self, queue: Queue, items: Sequence[int]) -> tuple[list[int], str]:
+    async def run(
+        self, queue: Queue, items: Sequence[int], seconds: float
+    ) -> tuple[list[int], str]:
+        self.seconds.append(seconds)
         self.calls.append((queue, list(items)))
         gate = asyncio.get_running_loop().create_future()
         self._gates.append(gate)
@@ -223,6 +227,26 @@ async def test_nobody_waits_longer_than_the_timeout(
         await old
     assert (await young)[0] == [30]
     assert store.items() == [[1], [3]]
+
+
+async def test_a_call_is_told_how_long_all_of_its_callers_wait(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(coalescer, "monotonic", lambda: clock[0])
+    calls = joined(store, timeout=5.0)
+    tasks = [start(calls, 1)]
+    for item in (2, 3):
+        await settle()
+        clock[0] += 1.5
+        tasks.append(start(calls, item))
+    await settle()
+    clock[0] += 1.5
+    store.answer()
+    await settle()
+    store.answer()
+    await asyncio.gather(*tasks)
+    assert store.seconds == [5.0, 2.0]
 
 
 async def test_too_much_that_waits_is_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -189,6 +190,20 @@ async def test_what_its_settings_do_not_let_start_is_given_up_with_its_own_words
     assert other.signals == [signal.SIGKILL]
     assert stage.pauses == []
     assert stage.ready_calls == 0
+
+
+async def test_two_that_give_up_in_one_moment_are_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stage = Stage()
+    for child in await stage.started(2):
+        child.says(failed="no package")
+        child.ends(1)
+    with pytest.raises(GaveUp, match=r"^no package$"):
+        await asyncio.wait_for(stage.running, 10)
+    del stage
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 async def test_who_crashes_at_every_start_is_given_up_unless_one_has_served() -> None:

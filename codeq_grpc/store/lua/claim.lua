@@ -111,5 +111,5 @@ for _, id in ipairs(checkpoints) do
 end
 for priority, done in pairs(trims) do redis.call('LTRIM', r[priority], done, -1) end
 if #ids == 0 and not full then return empty() end
-if server ~= '' and #ids < want and not full then reply[4], reply[5] = rest() end
+if #ids < want and not full then reply[4], reply[5] = rest() end
 return reply
