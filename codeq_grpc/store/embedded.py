@@ -102,6 +102,8 @@ def _start(folder: Path, socket: str, log: IO[bytes]) -> subprocess.Popen[bytes]
         "dir": str(folder),
         "appendonly": "yes",
         "appendfsync": "everysec",
+        # A rewrite takes a core for a while; at 64 MiB one would come every few seconds.
+        "auto-aof-rewrite-min-size": "256mb",
         "save": "",
         "maxmemory-policy": "noeviction",
     }
