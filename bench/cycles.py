@@ -63,7 +63,8 @@ def run(session: Session) -> Iterator[Table]:
         table.notes.append("codeq dev has no option --processes: not measured")
     first = Variant(1)
     table.notes.append(
-        f"SDK worker: concurrency {first.concurrency}, prefetch {first.prefetch}; payload of 100 B"
+        f"producer: {first.calls} calls at a time; SDK worker: concurrency {first.concurrency},"
+        f" prefetch {first.prefetch}; payload of 100 B"
         " with its hash, checked by the handler; the clock runs from the first enqueue to the"
         " last acknowledged report; the limit is the same scripts without gRPC, batch 500"
     )

@@ -23,12 +23,13 @@ _LIMIT: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What differs between runs. With `streams` the worker is bare streams, with so much
+    """What differs between runs. The producer has `calls` under way at a time. With `streams` the worker is bare streams, with so much
     `credit` in all; else it is the SDK's.
     """
 
     tasks: int
     batch: int = 500
+    calls: int = 4
     engine: str = "native"
     processes: int = 1
     queues: int = 1
@@ -92,6 +93,7 @@ def _job(server: Server, variant: Variant, warm: int) -> dict[str, Any]:
         "tasks": variant.tasks,
         "warm": warm,
         "batch": variant.batch,
+        "calls": variant.calls,
         "streams": variant.streams,
         "credit": variant.credit,
         "concurrency": variant.concurrency,

@@ -30,14 +30,17 @@ def _specs(data: Iterator[bytes], commands: list[str], batch: int) -> Iterator[T
 
 async def _enqueue(client: Client, data: Iterator[bytes], work: Any) -> tuple[int, int]:
     """How many tasks the server has taken and made, and how many it refused."""
-    made = refused = 0
-    specs = _specs(data, work.commands, work.batch)
-    async for result in client.enqueue_many(specs, batch_size=work.batch):
-        if isinstance(result, CodeQError) or not result.created:
-            refused += 1
-        else:
-            made += 1
-    return made, refused
+    specs, found = _specs(data, work.commands, work.batch), {True: 0, False: 0}
+
+    async def calls() -> None:
+        while batch := list(islice(specs, work.batch)):
+            async for result in client.enqueue_many(batch, batch_size=work.batch):
+                found[not isinstance(result, CodeQError) and result.created] += 1
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(work.calls):
+            group.create_task(calls())
+    return found[True], found[False]
 
 
 async def main() -> None:
