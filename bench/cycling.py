@@ -23,8 +23,8 @@ _LIMIT: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What differs between runs. The producer has `calls` under way at a time. With `streams` the worker is bare streams, with so much
-    `credit` in all; else it is the SDK's.
+    """What differs between runs. The producer has `calls` under way at a time. With `streams` the
+    worker is bare streams, with so much `credit` in all; else it is the SDK's.
     """
 
     tasks: int

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from codeq_grpc.broker.lines import Lines
-    from codeq_grpc.broker.wishes import Given
     from codeq_grpc.broker.wakeups import Waiters
+    from codeq_grpc.broker.wishes import Given
     from codeq_grpc.core.records import Lease
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.registry import Registry

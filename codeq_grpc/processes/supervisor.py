@@ -111,8 +111,10 @@ class Supervisor:
             telling.cancel()
             self._ending.set()
             self._signal_all(signal.SIGKILL)
-            # Takes up every failure: two processes may give up in the same moment.
-            await asyncio.gather(stopped, telling, *keepers, return_exceptions=True)
+            ended, _ = await asyncio.wait([stopped, telling, *keepers])
+            for task in ended:
+                if not task.cancelled():
+                    task.exception()  # two may give up in the same moment; one is told of
 
     async def _tell_when_served(self, ready: Callable[[], None]) -> None:
         await self._served.wait()
