@@ -149,12 +149,13 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     async def _watch(self, service: str, context: Context) -> None:
         told = None
         while True:
-            changed = self._health.changed
+            # Before the status: whatever changes while that is sent is told of, too.
+            changed, draining = self._health.changed, self._health.draining
             status = self._health.statuses().get(service, _UNKNOWN)
             if status != told:
                 told = status
                 await context.write(health_pb2.HealthCheckResponse(status=status))
-            if self._health.draining:
+            if draining:
                 return
             await changed.wait()
 

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
 _HAS_NODE = all(shutil.which(program) for program in ("node", "npm"))
 
+# In the background of a shell script these are ignored, by what we start, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # As it is in the background of a shell script: what we start would not hear Ctrl-C either.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 collect_ignore = [] if _HAS_NODE else ["test_foreign_client.py"]
 
