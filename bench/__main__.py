@@ -57,6 +57,9 @@ def _options() -> argparse.Namespace:
     return options
 
 
+_MARK: Final = "<!-- from here on written by `python -m bench` -->"
+
+
 def _measured(name: str, session: Session) -> Iterator[Table]:
     module = importlib.import_module(f"bench.{BENCHES[name]}")
     try:
@@ -65,9 +68,11 @@ def _measured(name: str, session: Session) -> Iterator[Table]:
         yield Table(name, ("not measured",), [(str(error),)], faults=[f"{name}: {error}"])
 
 
-def _page(tables: list[Table], facts: list[str]) -> str:
-    lines = ["# Results", "", "Written by `python -m bench`; ratios within one run matter.", ""]
-    return "\n".join([*lines, *(f"- {fact}" for fact in facts), "", *(t.page() for t in tables)])
+def _write(path: Path, tables: list[Table], facts: list[str]) -> None:
+    """What stands above the mark is written by hand, and stays."""
+    head = path.read_text().partition(_MARK)[0] if path.exists() else "# Results\n\n"
+    lines = [_MARK, "", *(f"- {fact}" for fact in facts), "", *(table.page() for table in tables)]
+    path.write_text(head + "\n".join(lines))
 
 
 def main() -> None:
@@ -92,7 +97,7 @@ def main() -> None:
     facts.append(f"store: {session.store}")
     session.say("done")
     if options.write:
-        options.write.write_text(_page(tables, facts))
+        _write(options.write, tables, facts)
     if any(table.faults for table in tables):
         raise SystemExit("the figures do not count: see FAILED")
 
