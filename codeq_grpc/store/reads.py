@@ -75,9 +75,10 @@ def _rates(now_ms: int, totals: Sequence[int], samples: bytes) -> list[float]:
     taken = list(_SAMPLE.iter_unpack(samples))
     if not taken:
         return [total * 1000 / _WINDOW_MS for total in totals]
-    recent = [sample for sample in taken if sample[0] >= now_ms - _WINDOW_MS]
-    since, *before = recent[0] if recent else taken[-1]
-    span = max(1_000, now_ms - max(since, now_ms - _WINDOW_MS))
+    ages = [abs(now_ms - sample[0]) for sample in taken]  # the clock may have gone back
+    at = next((i for i, age in enumerate(ages) if age <= _WINDOW_MS), -1)
+    span = max(1_000, min(ages[at], _WINDOW_MS))
+    before = taken[at][1:]
     return [(total - was) * 1000 / span for total, was in zip(totals, before, strict=True)]
 
 

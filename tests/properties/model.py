@@ -138,8 +138,8 @@ class QueueModel(Producing, Working):
     def purge(self) -> int:
         """Cancels what is neither leased nor ended, by a mark."""
         count = sum(not task.held for task in self.unended())
-        self.purged_ms = self.now_ms
-        self.seen_ms = self.now_ms + 1
+        self.purged_ms = max(self.now_ms, self.seen_ms)
+        self.seen_ms = self.purged_ms + 1
         self.to_sweep = True
         return count
 
@@ -152,6 +152,7 @@ class QueueModel(Producing, Working):
             for key in sorted({task.key for task in self.tasks.values() if task.parked}):
                 self.lists.free(key)
         self.flush()
+        self.purged_ms = 0 if self.to_sweep else self.purged_ms
         self.to_sweep = self.to_unpark = False
 
     def configure(self, settings: QueueSettings) -> None:

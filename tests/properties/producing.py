@@ -24,7 +24,8 @@ class Producing(QueueBase):
 
     def enqueue(self, names: Sequence[bytes], new: Sequence[NewTask]) -> dict[int, Special]:
         """Adds tasks under the names that the store chose; what is special about some."""
-        now = self.seen_ms = self.now_ms
+        now = self.now_ms
+        self.seen_ms = max(self.seen_ms, now)
         room = self.settings.max_backlog - len(self.unended())
         specials: dict[int, Special] = {}
         plans: dict[bytes, ModelTask] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from codeq_grpc.core.queues import QueueSettings
 from codeq_grpc.core.task import TaskState
@@ -12,6 +12,10 @@ from tests.properties.lists import Lists
 if TYPE_CHECKING:
     from codeq_grpc.core.retry import RetryPolicy
     from tests.properties.tasks import ModelTask
+
+
+_LITTLE_MS: Final = 2_000
+"""A step back of the clock that is waited out."""
 
 
 @dataclass(slots=True)
@@ -26,7 +30,7 @@ class Remembered:
 
 @dataclass
 class QueueBase:
-    """One queue. The test moves `clock_ms`; the queue's own time never goes back."""
+    """One queue. The test moves `clock_ms`; the queue's own time does not go back a little."""
 
     policy: RetryPolicy
     default_lease_ms: int
@@ -48,8 +52,11 @@ class QueueBase:
 
     @property
     def now_ms(self) -> int:
-        """Numbers given out keep the time at which they were."""
-        return max(self.clock_ms, self.seen_ms)
+        """Not before the numbers given out, but for a step back of the clock that is not little;
+        and past a purge, until that is swept.
+        """
+        now = self.clock_ms if self.seen_ms - self.clock_ms > _LITTLE_MS else self.seen_ms
+        return max(now, self.clock_ms, self.purged_ms + 1 if self.purged_ms else 0)
 
     def is_purged(self, task: ModelTask) -> bool:
         """Whether it is cancelled by a purge, and not swept yet."""

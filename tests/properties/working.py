@@ -40,7 +40,8 @@ class Working(QueueBase):
 
     def lease(self, task: ModelTask, fence: int, lease_ms: int) -> None:
         """Hands a pending task out."""
-        now = self.seen_ms = self.now_ms
+        now = self.now_ms
+        self.seen_ms = max(self.seen_ms, now)
         asked = lease_ms or task.new.lease_ms or self.settings.lease_ms
         task.lease_ms = asked or self.default_lease_ms
         task.since_ms, task.start_ms = task.time_ms, now

@@ -63,6 +63,10 @@ local tokens = math.huge
 if Q.rate > 0 then
   local bucket = redis.call('HMGET', s, 'tokens', 'filled')
   local since = Q.now - (tonumber(bucket[2]) or 0)
+  if since < 0 then -- The clock went back: from here on.
+    redis.call('HSET', s, 'filled', Q.now)
+    since = 0
+  end
   tokens = math.min(math.max(Q.rate, 1), (tonumber(bucket[1]) or 0) + since * Q.rate / 1000)
 end
 if Q.most > 0 then want = math.min(want, Q.most - redis.call('ZCARD', l)) end

@@ -27,7 +27,7 @@ local function cancel_purged()
     end
   end
   if scanned[1] == '0' then
-    for _, field in ipairs({ 'sweep', 'purging1', 'purging2', 'purging3' }) do
+    for _, field in ipairs({ 'purged', 'sweep', 'purging1', 'purging2', 'purging3' }) do
       done[#done + 1] = field
     end
     counts = { cancelled = counts.cancelled }

@@ -14,7 +14,7 @@ local function sample_due()
   if samples ~= '' then
     local time, last = total_at(#samples - 31)
     local _, first = total_at(1)
-    if Q.now - time < 10000 or now_total == last and last == first then return nil end
+    if math.abs(Q.now - time) < 10000 or now_total == last and last == first then return nil end
   end
   return samples, totals
 end
