@@ -14,14 +14,14 @@ import contextlib
 import random
 from typing import TYPE_CHECKING, Final
 
+from codeq_grpc.broker.recalls import Recalls
 from codeq_grpc.broker.wishes import Given
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.core.records import Lease
-from codeq_grpc.core.task import Ending
 from codeq_grpc.store.keys import created_ms
 from codeq_grpc.store.rows import lease_of
-from codeq_grpc.store.tasks import Claimant, Report
+from codeq_grpc.store.tasks import Claimant
 from codeq_grpc.store.wakeups import work_key
 
 if TYPE_CHECKING:
@@ -227,7 +227,8 @@ class Lines:
         self._server = server
         self._registry = registry
         self._store = store
-        self._background = background
+        recalls = Recalls(server, store, background)
+        self.claim, self.abandon = recalls.claim, recalls.abandon
         self._lines: dict[bytes, Line] = {}
         self.spawn = background.spawn
 
@@ -297,11 +298,6 @@ class Lines:
         with contextlib.suppress(CodeQError):
             await self._store.pass_on(queue, self._server)
 
-    async def claim(self, queue: Queue, claimants: Sequence[Claimant], *, wake: bool) -> Claimed:
-        """One claim for several; `wake` notes that this server waits when there is no more."""
-        server = self._server if wake else ""
-        return await self._store.claim(queue, claimants, max_bytes=limits.BATCH_BYTES, wake=server)
-
     async def named(self, queue: Queue, claimed: Claimed) -> Queue:
         """The queue with its number; what was claimed goes back if it cannot be found out."""
         try:
@@ -315,13 +311,6 @@ class Lines:
         """Returns leases whose worker never got them."""
         for queue, leases in given:
             self.abandon(queue, [(lease.name, lease.fence) for lease in leases])
-
-    def abandon(self, queue: Queue, leases: Sequence[tuple[bytes, int]]) -> None:
-        """Ends leases (name, fence) in the background, uncounted."""
-        for at in range(0, len(leases), limits.SCRIPT_BATCH):
-            part = leases[at : at + limits.SCRIPT_BATCH]
-            reports = [Report(name, fence, Ending.ABANDON, delay_ms=0) for name, fence in part]
-            self._background.spawn(self._store.report(queue, reports))
 
 
 def _leases(queue: Queue, claimed: Claimed) -> list[Lease]:

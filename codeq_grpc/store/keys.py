@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 SUFFIXES: Final = (
-    *("s", "w", "m", "b", "o", "z", "l", "y", "t", "d", "c", "a", "e", "g"),
+    *("s", "w", "h", "m", "b", "o", "z", "l", "y", "t", "d", "c", "a", "e", "g"),
     *("u", "ux", "v", "k", "kw", "p", "f", "x"),
     *(f"r{priority}" for priority in range(10)),
 )
-"""Settings, waiting servers, meta rows, bodies, outcomes; by state: scheduled, leases, blocked,
-completed, dead letters, cancelled, expired ("aged"); expire times, waited-for tasks; idempotency
-keys and the ends of their windows, values of labels, concurrency keys and who waits for them,
-parents of blocked tasks, followers of tasks, outbox; the pending lists by priority."""
+"""Settings, waiting servers, what servers claimed last, meta rows, bodies, outcomes; by state:
+scheduled, leases, blocked, completed, dead letters, cancelled, expired ("aged"); expire times,
+waited-for tasks; idempotency keys and the ends of their windows, values of labels, concurrency
+keys and who waits for them, parents of blocked tasks, followers of tasks, outbox; the pending
+lists by priority."""
 
 REGISTRY: Final = ("codeq:{registry}:last", "codeq:{registry}:numbers", "codeq:{registry}:names")
 PROBE: Final = "codeq:{probe}:writable"

@@ -60,6 +60,7 @@ def _locals(named: list[str]) -> str:
 
 ENQUEUE: Final = _load("enqueue")
 CLAIM: Final = _load("claim")
+RECALL: Final = _load("recall")
 HEARTBEAT: Final = _load("heartbeat")
 REPORT: Final = _load("report")
 CANCEL: Final = _load("cancel")
@@ -91,6 +92,7 @@ PRESENCE: Final = _load("presence")
 ALL: Final = (
     ENQUEUE,
     CLAIM,
+    RECALL,
     HEARTBEAT,
     REPORT,
     CANCEL,

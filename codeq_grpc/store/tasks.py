@@ -211,15 +211,24 @@ class TaskStore(Calls):
         return results, (now, owed)
 
     async def claim(
-        self, queue: Queue, claimants: Sequence[Claimant], *, max_bytes: int, wake: str = ""
+        self,
+        queue: Queue,
+        claimants: Sequence[Claimant],
+        *,
+        max_bytes: int,
+        wake: str = "",
+        receipt: tuple[str, int] = ("", 0),
     ) -> Claimed:
         """Leases tasks, 500 at most; `max_bytes` bounds their specs, but for one. If there are
-        fewer than wanted, `wake` names the server to be told of more.
+        fewer than wanted, `wake` names the server to be told of more. With a `receipt`, server and
+        number of the call (rising), what it leases can be recalled until the server's next claim.
         """
-        parts = [part for who, want, lease_ms in claimants for part in (want, lease_ms, who)]
+        after: list[Any] = [*receipt]
+        for who, want, lease_ms in claimants:
+            after += (want, lease_ms, who)
         before = (max_bytes, self._lease_ms, wake)
         timeout = self._connection.timeout
-        word, now, *rest = await self._in_time(scripts.CLAIM, queue, before, parts, timeout)
+        word, now, *rest = await self._in_time(scripts.CLAIM, queue, before, after, timeout)
         if word == b"EMPTY":
             shares = [0] * len(claimants)
             return Claimed(now, [], shares, rest[0], empty=True, over=True, armed=rest[1] == 1)
@@ -238,6 +247,15 @@ class TaskStore(Calls):
             over=armed >= 0,
             armed=armed == 1,
         )
+
+    async def recall(
+        self, queue: Queue, server: str, claim: int, number: int
+    ) -> list[tuple[bytes, int]]:
+        """Leases (name, fence) that a claim has given whose reply was lost; it gives none from now
+        on. `number` is that of this call.
+        """
+        it = iter((await self._run(scripts.RECALL, queue, (server, claim, number)))[2:])
+        return list(zip(it, it, strict=True))
 
     async def heartbeat(self, queue: Queue, beats: Sequence[Beat]) -> Sequence[tuple[bytes, bytes]]:
         """Extends leases (name, fence, ms or 0, progress, checkpoint); of each EXTENDED, CANCEL,

@@ -203,6 +203,33 @@ async def test_who_fails_keeps_no_wake_up_from_others(
         await armed(admin, servers=0)
 
 
+async def test_tasks_of_a_claim_whose_reply_was_lost_go_back_uncounted(
+    acme: Caller, claiming: Claiming
+) -> None:
+    await acme.enqueue_many(30)
+    claiming.broken["RENDER"] = StoreUnavailable()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await acme.claim(most=20)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    claiming.broken.clear()
+    await in_progress(acme, 0)
+    tasks = await acme.claim(most=30)
+    assert [task.attempt for task in tasks] == [1] * 30
+
+
+async def test_a_stream_goes_on_with_what_a_lost_reply_had_leased(
+    acme: Caller, admin: Admin, claiming: Claiming
+) -> None:
+    async with StreamReader(acme, stream_request(credit=50)) as stream:
+        await armed(admin)
+        claiming.broken["RENDER"] = StoreUnavailable()
+        await acme.enqueue_many(30)
+        await in_progress(acme, 30)
+        claiming.broken.clear()
+        tasks = await stream.take(30)
+        assert [task.attempt for task in tasks] == [1] * 30
+
+
 async def test_what_breaks_a_claim_breaks_the_calls_it_was_for(
     acme: Caller, claiming: Claiming, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -140,6 +140,26 @@ async def claiming_in_vain(driver: QueueDriver) -> Act:
     return lambda: driver.claim(wake="srv")
 
 
+async def claiming_with_a_receipt(driver: QueueDriver) -> Act:
+    """There are receipts of very many servers."""
+    for server in range(401):
+        driver.admin.call("HSET", driver.key("h"), f"s{server}", 1)
+    await driver.enqueue(task(), task())
+    return lambda: driver.claim(2, receipt=("srv", 7))
+
+
+async def claiming_in_vain_after_a_receipt(driver: QueueDriver) -> Act:
+    await driver.enqueue(task())
+    await driver.claim(1, receipt=("srv", 7))
+    return lambda: driver.claim(wake="srv", receipt=("srv", 8))
+
+
+async def recalling(driver: QueueDriver) -> Act:
+    await driver.enqueue(task(), task())
+    await driver.claim(2, receipt=("srv", 7))
+    return lambda: driver.recall("srv", 7, 8)
+
+
 async def claiming_within_limits(driver: QueueDriver) -> Act:
     """Keys are taken, one by a task that does not run; one task has a checkpoint, one expired;
     one was scheduled and purged.
@@ -274,7 +294,15 @@ WRITING: Final[dict[str, tuple[Case, ...]]] = {
         replacing_one_let_in,
         replacing_one_let_in_by_one_of_another_key,
     ),
-    "claim": (claiming, claiming_a_part, claiming_in_vain, claiming_within_limits),
+    "claim": (
+        claiming,
+        claiming_a_part,
+        claiming_in_vain,
+        claiming_with_a_receipt,
+        claiming_in_vain_after_a_receipt,
+        claiming_within_limits,
+    ),
+    "recall": (recalling,),
     "heartbeat": (beating, telling),
     "report": (
         reporting(*ENDINGS),
@@ -304,7 +332,7 @@ WRITING: Final[dict[str, tuple[Case, ...]]] = {
 }
 """Of every script of a queue that writes."""
 NEVER: Final = {
-    "claim": {"HDEL", "HINCRBY", "HLEN", "LPUSH", "ZRANGEBYLEX"},
+    "claim": {"HINCRBY", "LPUSH", "ZRANGEBYLEX"},
     "cancel": {"RPUSH", "ZRANGE"},
     "redrive": {"LPUSH"},
     "promote": {"HDEL", "HGET", "HINCRBY", "HLEN", "LPUSH", "ZCARD", "ZRANGEBYLEX"},

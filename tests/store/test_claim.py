@@ -73,16 +73,16 @@ async def test_fences_do_not_go_back_with_the_clock(driver: QueueDriver) -> None
     driver.clock.advance(-DAY_MS)
     second = await driver.take_one()
     assert second.fence > first.fence
-    assert driver.meta(second.name).time_ms == START_MS + LEASE_MS
+    assert driver.meta(second.name).time_ms == START_MS - DAY_MS + LEASE_MS
 
 
-async def test_fences_follow_a_clock_that_was_far_ahead(driver: QueueDriver) -> None:
+async def test_fences_follow_numbers_that_are_far_ahead(driver: QueueDriver) -> None:
     await driver.enqueue_one()
     ahead = (START_MS + DAY_MS - 1_704_067_200_000) << 12
     driver.admin.call("HSET", driver.key("s"), "clk", ahead)
     lease = await driver.take_one()
     assert lease.fence == ahead + 1
-    assert driver.meta(lease.name).time_ms == START_MS + DAY_MS + LEASE_MS
+    assert driver.meta(lease.name).time_ms == START_MS + LEASE_MS
     assert (await driver.heartbeat(lease)) == [b"EXTENDED"]
 
 

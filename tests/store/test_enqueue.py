@@ -110,20 +110,20 @@ async def test_task_whose_time_has_come_is_pending_since_now(
     assert (meta.state, meta.time_ms) == (TaskState.PENDING, START_MS)
 
 
-async def test_names_and_time_do_not_go_back_with_the_clock(driver: QueueDriver) -> None:
+async def test_names_do_not_go_back_with_the_clock(driver: QueueDriver) -> None:
     before = await driver.enqueue_one()
     driver.clock.advance(-DAY_MS)
     added = await driver.add(task())
     assert added.names[0] > before
-    assert added.now_ms == START_MS
+    assert added.now_ms == START_MS - DAY_MS
 
 
-async def test_clock_of_a_lost_primary_that_ran_ahead_is_kept(driver: QueueDriver) -> None:
+async def test_numbers_of_a_lost_primary_that_ran_ahead_go_on(driver: QueueDriver) -> None:
     ahead = (START_MS + DAY_MS - 1_704_067_200_000) << 12
     driver.admin.call("HSET", driver.key("s"), "clk", ahead + 7)
     added = await driver.add(task())
     assert int.from_bytes(added.names[0], "big") == ahead + 8
-    assert added.now_ms == START_MS + DAY_MS
+    assert added.now_ms == START_MS
 
 
 async def test_more_than_4096_tasks_in_a_millisecond_have_names_of_their_own(

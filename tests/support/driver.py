@@ -132,16 +132,22 @@ class QueueDriver:
         lease_ms: int = 0,
         max_bytes: int = ENOUGH,
         wake: str = "",
+        receipt: tuple[str, int] = ("", 0),
     ) -> Claimed:
         """The reply to one claim."""
         claimant = Claimant(pack_claimant(owner, worker), want, lease_ms)
-        return await self.share([claimant], max_bytes=max_bytes, wake=wake)
+        return await self.share([claimant], max_bytes=max_bytes, wake=wake, receipt=receipt)
 
     async def share(
-        self, claimants: Sequence[Claimant], *, max_bytes: int = ENOUGH, wake: str = ""
+        self, claimants: Sequence[Claimant], *, max_bytes: int = ENOUGH, **more: Any
     ) -> Claimed:
         """The reply to a claim for several."""
-        return await self.store.claim(self.queue, claimants, max_bytes=max_bytes, wake=wake)
+        return await self.store.claim(self.queue, claimants, max_bytes=max_bytes, **more)
+
+    async def recall(self, server: str, claim: int, number: int) -> list[Lease]:
+        """Leases of a claim that are still held."""
+        recalled = await self.store.recall(self.queue, server, claim, number)
+        return [Lease(*lease) for lease in recalled]
 
     async def claim_names(self, want: int = 500) -> list[bytes]:
         """Names of the tasks that one claim gave."""

@@ -2,11 +2,11 @@
 -- Leases pending tasks, highest priority first, after promoting what is due and within the limits
 -- of the queue. Finding none, it notes that the server waits. Allowed when memory is short: claims
 -- come before what frees it.
--- KEYS: s w m b o z l y t d c a e g k kw p x r
+-- KEYS: s w h m b o z l y t d c a e g k kw p x r
 -- ARGV: bytes of specs at most (one task always fits), default lease_ms, server to wake or '',
---   time in ms after which nobody waits for the reply any more, or 0; then of each claimant,
---   longest waiting first, want (500 in all), lease_ms asked for or 0, `>B` length of the owner
---   stream, it and the worker
+--   time in ms after which nobody waits for the reply any more, or 0; server that claims or '',
+--   number of the claim among its calls; then of each claimant, longest waiting first, want (500
+--   in all), lease_ms asked for or 0, `>B` length of the owner stream, it and the worker
 -- Reply: TASKS, now, how many, when to look again or 0, 1 if the server is noted, -1 if there may
 --   be more; how many each claimant got; then id, row and spec of each; then id and checkpoint of
 --   those that have one; or EMPTY, now, when to look again or 0, 1 if the server is noted; or
@@ -22,11 +22,15 @@
 -- @include flush
 -- @include promote
 -- @include pick
+-- @include receipts
+-- @include share
 local max_bytes, default, server = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local not_after, claimants, want = tonumber(ARGV[4]), {}, 0
+local not_after, me, number = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local claimants, want = {}, 0
 if not_after > 0 and Q.now > not_after then return { 'LATE', Q.now } end
+if outdated(me, number) then return { 'EMPTY', Q.now, 0, 0 } end
 if Q.lease > 0 then default = Q.lease end
-for at = 5, #ARGV, 3 do
+for at = 7, #ARGV, 3 do
   local one = { want = tonumber(ARGV[at]), lease = tonumber(ARGV[at + 1]), who = ARGV[at + 2] }
   claimants[#claimants + 1], want = one, want + one.want
 end
@@ -42,20 +46,8 @@ local function rest(look_at, held_up)
 end
 
 local function empty(look_at, held_up)
+  hand_out(me, number, {})
   return { 'EMPTY', Q.now, rest(look_at, held_up) }
-end
-
--- Each claimant gets its part of the `n` tasks there are; what one does not want is for the first.
-local function share(n)
-  local each, undealt = math.ceil(n / #claimants), n
-  for _, one in ipairs(claimants) do
-    one.got = math.min(one.want, each, undealt)
-    undealt = undealt - one.got
-  end
-  for _, one in ipairs(claimants) do
-    local more = math.min(one.want - one.got, undealt)
-    one.got, undealt = one.got + more, undealt - more
-  end
 end
 
 -- The bucket of max_claims_per_second holds one second's worth, one claim at least.
@@ -84,7 +76,8 @@ end
 local ids, rows, trims, full = pick(want, max_bytes)
 local specs = #ids > 0 and redis.call('HMGET', b, unpack(ids)) or {}
 local reply, checkpoints = { 'TASKS', Q.now, #ids, 0, -1 }, {}
-share(#ids)
+share(claimants, #ids)
+if #ids > 0 then hand_out(me, number, ids) end
 local i = 0
 for place, one in ipairs(claimants) do
   reply[5 + place] = one.got
