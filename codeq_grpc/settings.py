@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -21,6 +23,11 @@ from pydantic.alias_generators import to_camel
 from codeq_grpc.core.principal import ROLES, TENANT_NAME, Principal
 
 _BARE: Final = ("PORT", "REDIS_ADDR", "IDENTITY_SERVICE_URL", "IDENTITY_SERVICE_API_KEY")
+_ADDRESS: Final = re.compile(r"[^/@?#\s]+")
+"""A host, and a port or none."""
+_SAID: Final = {"extra_forbidden": "there is no such setting"}
+_RAISED: Final = "Value error, "
+"""What pydantic writes before a validator's own words."""
 
 
 class SettingsError(Exception):
@@ -104,6 +111,23 @@ class Settings(BaseModel):
             raise ValueError(message) from error
         return value
 
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: str) -> str:
+        if value and not _names_a_store(value):
+            # Not shown: it may hold a password.
+            raise ValueError(
+                "must be redis://HOST:PORT/DATABASE, rediss:// the same, or unix:///PATH"
+            )
+        return value
+
+    @field_validator("redis_addr")
+    @classmethod
+    def _redis_addr(cls, value: str) -> str:
+        if not _ADDRESS.fullmatch(value) or not _names_a_store(f"redis://{value}"):
+            raise ValueError("must be HOST:PORT; a URL goes into redis_url")
+        return value
+
     def store_url(self) -> str:
         """Where the store is."""
         return self.redis_url or f"redis://{self.redis_addr}"
@@ -111,6 +135,19 @@ class Settings(BaseModel):
     def principals(self) -> dict[str, Principal]:
         """Known tokens: SHA-256 -> principal."""
         return {entry.sha256: entry.principal() for entry in self.tokens}
+
+
+def _names_a_store(url: str) -> bool:
+    """Whether the client of the store can make something of it."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port if parts.scheme != "unix" else None
+    except ValueError:
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    database = parts.path.removeprefix("/") or "0"
+    return parts.scheme in {"redis", "rediss"} and port != 0 and database.isdigit()
 
 
 def _parse(path: Path) -> Any:
@@ -204,5 +241,8 @@ def load_settings(config: Path | None = None, /, **given: Any) -> Settings:
 
 def _explain(error: ValidationError) -> str:
     # The input is left out: it may be a secret.
-    lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+    lines = [
+        f"{'.'.join(map(str, e['loc']))}: {_SAID.get(e['type'], e['msg'].removeprefix(_RAISED))}"
+        for e in error.errors()
+    ]
     return "settings are not valid: " + "; ".join(lines)

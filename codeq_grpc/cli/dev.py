@@ -43,6 +43,7 @@ def dev(state_dir: Path, token: str | None, **given: int | str) -> None:
     silence_grpc()
     from codeq_grpc.app import StateInUse, StoreDidNotStart
     from codeq_grpc.processes.supervisor import GaveUp
+    from codeq_grpc.settings import SettingsError
 
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -50,6 +51,8 @@ def dev(state_dir: Path, token: str | None, **given: int | str) -> None:
         asyncio.run(_run(state_dir, token, given))
     except (ImportError, OSError, StateInUse, StoreDidNotStart, GaveUp) as error:
         raise click.ClickException(str(error)) from error
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _kept_token(path: Path) -> str:

@@ -88,6 +88,16 @@ def test_a_state_directory_that_cannot_be_made_is_told_in_one_line(tmp_path: Pat
     assert re.fullmatch(r"Error: .*/file/state'?\n", refused.err), refused
 
 
+def test_settings_that_are_not_valid_are_told_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODEQ_RETENTION_HOURS", "soon")
+    refused = _try(tmp_path / "state", 0, 0)
+    assert refused.code == 2
+    assert "\nError: settings are not valid: retention_hours: " in refused.err
+    assert "Traceback" not in refused.err
+
+
 def test_the_given_token_and_ports_are_used_and_the_token_is_not_kept(tmp_path: Path) -> None:
     with Dev(tmp_path / "state", "--token", "chosen-by-hand") as dev:
         dev.start()
