@@ -219,7 +219,8 @@ class App:
         try:
             return self._server.add_insecure_port(address)
         except RuntimeError as error:
-            message = f"cannot listen on {address} for gRPC"
+            told = "is it in use? --grpc-port names another"
+            message = f"cannot listen on {address} for gRPC: {told}"
             raise OSError(message) from error
 
     @contextlib.asynccontextmanager
@@ -230,7 +231,9 @@ class App:
             try:
                 bound = await stack.enter_async_context(gateway.running(host, port, listeners))
             except OSError as error:
-                raise OSError(f"cannot listen on {host}:{port} for HTTP") from error
+                told = "is it in use? --http-port names another"
+                message = f"cannot listen on {host}:{port} for HTTP: {told}"
+                raise OSError(message) from error
             yield bound
 
     @contextlib.asynccontextmanager

@@ -74,7 +74,8 @@ def test_a_port_that_is_taken_is_named_and_no_store_is_left(dev: Dev, which: str
         refused = _try(dev.state_dir, *ports)
     assert refused.code == 1
     lines = refused.err.splitlines()
-    assert lines[0] == f"Error: cannot listen on 127.0.0.1:{taken} for {which}", refused
+    told = f"is it in use? --{which.lower()}-port names another"
+    assert lines[0] == f"Error: cannot listen on 127.0.0.1:{taken} for {which}: {told}", refused
     log = (dev.state_dir / "valkey.log").read_text()
     store = re.search(r"pid=(\d+), just started", log)
     assert store is not None, log
