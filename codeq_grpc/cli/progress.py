@@ -54,7 +54,8 @@ def _rich_bar(label: str, total: int | None) -> Iterator[Advance]:
     )
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         task = progress.add_task(label, total=total)
         yield lambda count=1: progress.advance(task, count)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 _EVERY: Final = 5.0
 """Seconds between lines where there is no terminal."""
 _REFRESH: Final = 0.25
+_RECENT: Final = 10.0
+"""Seconds that the rate is about: of a worker that waits, one since its start would only fade."""
 _PATIENCE: Final = 2.0
 _KINDS: Final = {"complete": "COMPLETED", "fail": "ATTEMPT_FAILED", "abandon": "ABANDONED"}
 
@@ -42,7 +46,8 @@ class Working:
         self._failed = 0
         self._cancelled = 0
         self._shown = 0
-        self._began = clock.monotonic()
+        self._looks = deque([(clock.monotonic(), 0)])
+        """When how many had ended, over the recent time."""
 
     async def run(self, client: Client, worker: Worker) -> None:
         """Works until a signal.
@@ -60,7 +65,7 @@ class Working:
                 showing.cancel()
                 greeting.cancel()
                 await asyncio.wait({showing, greeting})
-                _say(self._counts())
+                _say(self._totals())
 
     def ended(self, ended: Ended) -> None:
         """Counts an attempt; with --json, one line about it."""
@@ -90,9 +95,9 @@ class Working:
             _say(f"waiting: {self._connection.explain(error)}")
 
     async def _show(self) -> None:
-        if sys.stderr.isatty() and not self._connection.as_json:
+        if sys.stderr.isatty() and not self._connection.as_json and _in_foreground():
             with _live() as live:
-                while True:
+                while _in_foreground():
                     live.update(self._counts())
                     await asyncio.sleep(_REFRESH)
         while True:
@@ -106,9 +111,26 @@ class Working:
         return self._done + self._failed + self._cancelled
 
     def _counts(self) -> str:
-        rate = self._ended / max(clock.monotonic() - self._began, 0.001)
-        cancelled = f" cancelled {self._cancelled}," if self._cancelled else ""
-        return f"done {self._done}, failed attempts {self._failed},{cancelled} {rate:.1f}/s"
+        now = clock.monotonic()
+        while len(self._looks) > 1 and self._looks[1][0] <= now - _RECENT:
+            self._looks.popleft()
+        then, before = self._looks[0]
+        self._looks.append((now, self._ended))
+        return f"{self._totals()}, {(self._ended - before) / max(now - then, 0.001):.1f}/s"
+
+    def _totals(self) -> str:
+        cancelled = f", cancelled {self._cancelled}" if self._cancelled else ""
+        return f"done {self._done}, failed attempts {self._failed}{cancelled}"
+
+
+def _in_foreground() -> bool:
+    """Whether the terminal is ours: a line that is drawn again and again stands across what is
+    typed there, if a shell has us in the background.
+    """
+    try:
+        return os.tcgetpgrp(sys.stderr.fileno()) == os.getpgrp()
+    except OSError:  # no terminal of ours, where nobody types either
+        return True
 
 
 def _end(ended: Ended) -> str:

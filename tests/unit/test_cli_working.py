@@ -61,3 +61,23 @@ def test_ends(
     assert (document["end"], document["attempt"], document["seconds"]) == (end, 2, 1.234)
     assert ("error" in document) == (end == "ATTEMPT_FAILED")
     assert working._counts().startswith(counts)
+
+
+def test_the_rate_is_that_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("codeq_grpc.cli.working.clock.monotonic", lambda: now)
+    working = Working(
+        Connection(address="a", token=None, as_json=False), Program(["true"], timeout=None), 1
+    )
+    end = Ended(
+        context=TaskContext(ClaimedTask()), outcome=outcomes.completed(LeaseRef(), b""), seconds=0.1
+    )
+    rates = []
+    for second in range(1, 41):
+        now += 1
+        for _ in range(3 if second <= 20 else 0):
+            working.ended(end)
+        rates.append(working._counts().split()[-1])
+    assert rates[:20] == ["3.0/s"] * 20
+    assert rates[24] == "1.5/s"
+    assert rates[30:] == ["0.0/s"] * 10
