@@ -19,8 +19,20 @@ _TENANT = "dev"
 
 
 @click.command()
-@click.option("--grpc-port", type=click.IntRange(0, 65535), default=50051, show_default=True)
-@click.option("--http-port", type=click.IntRange(0, 65535), default=8080, show_default=True)
+@click.option(
+    "--grpc-port",
+    type=click.IntRange(0, 65535),
+    default=50051,
+    show_default=True,
+    help="Port for gRPC; 0 for any.",
+)
+@click.option(
+    "--http-port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Port for the health pages; 0 for any.",
+)
 @click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -29,15 +41,26 @@ _TENANT = "dev"
     help="Where tasks and the token are kept.",
 )
 @click.option("--token", help="Use this token instead of a generated one.")
-@click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Servers on these ports, one a core.",
+)
 @click.option(
     "--log-level",
     default="warning",
     show_default=True,
     type=click.Choice(["debug", "info", "warning", "error"]),
+    help="What is logged; info tells of calls that failed.",
 )
 def dev(state_dir: Path, token: str | None, **given: int | str) -> None:
-    """Run a server with an embedded, persistent store and a development token."""
+    """Run a server to try out, with a store in it.
+
+    Tasks and the token, which allows everything, are kept in the state directory. Other settings
+    come from CODEQ_* variables.
+    """
     from codeq_grpc.cli.running import silence_grpc
 
     silence_grpc()

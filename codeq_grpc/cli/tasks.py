@@ -61,7 +61,10 @@ def list_tasks(
 @click.option("--full", is_flag=True, help="Show payload and result, too.")
 @connected
 def show(task_id: str, wait: float | None, full: bool, connection: Connection) -> None:
-    """Show a task and its attempts."""
+    """Show a task and its attempts.
+
+    The payload of a completed task is there only if its queue keeps it: retain_payload.
+    """
     from codeq_grpc.cli.showing import Showing
 
     showing = Showing(task_id, full=full, as_json=connection.as_json)
@@ -131,7 +134,8 @@ def watch(
     """Print changes of tasks as they happen.
 
     The IDs are shown as they are, then as they change, until all of them have ended. The tasks
-    of the kind COMMAND that match are shown as they change, until Ctrl-C.
+    of the kind COMMAND that match are shown as they change, until Ctrl-C. A line has the time in
+    UTC, the task, its state, the number of its attempt, and its progress, worker or error.
     """
     if command is None and len(words) == 1 and (chosen.given or not _ID.fullmatch(words[0])):
         (command,), words = words, ()

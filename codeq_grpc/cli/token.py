@@ -46,7 +46,7 @@ def token(subject: str, tenant: str, roles: tuple[str, ...], *, as_json: bool) -
         click.echo(json.dumps({"token": secret, "entry": entry}, ensure_ascii=False))
         return
     click.echo(f"The token, shown this once: {secret}", err=True)
-    click.echo("The entry for the file that CODEQ_TOKENS_FILE names:", err=True)
+    click.echo("The entry, on stdout, is for the file that CODEQ_TOKENS_FILE names.", err=True)
     click.echo(
         f"- sha256: {digest}\n"
         # A JSON text is a YAML text, whatever characters it has.

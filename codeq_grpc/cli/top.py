@@ -25,7 +25,12 @@ def _interval(_: click.Context, __: click.Parameter, value: str) -> float:
 @click.command()
 @click.option("--count", type=click.IntRange(min=1), help="End after so many looks.")
 @click.option(
-    "--interval", default="1s", show_default=True, callback=_interval, help="Between two looks."
+    "--interval",
+    metavar="DURATION",
+    default="1s",
+    show_default=True,
+    callback=_interval,
+    help="Between two looks.",
 )
 @connected
 def top(count: int | None, interval: float, connection: Connection) -> None:
