@@ -81,6 +81,8 @@ refused does not come again in the very moment of stopping."""
 _ERRORS: Final = Errors(
     problems.LEASE_EXPIRED, problems.ATTEMPT_TIMEOUT, problems.EXPIRED, problems.PURGED
 )
+_SILENCE: Final = 10.0
+"""Seconds between lines of the log that tell of one outage of the store."""
 _LAST_WORDS: Final = 2.0
 """Seconds for what must still reach the store after the last call has ended."""
 
@@ -114,7 +116,7 @@ class App:
         self._reads = Reads(self.connection)
         self._upkeep = Upkeep(self.connection)
         self._background = Background()
-        self._wakeups = Wakeups(self.connection, self.server_id, _log_lost_wakeups)
+        self._wakeups = Wakeups(self.connection, self.server_id, _LostWakeups(settings).log)
         lines = Lines(self.server_id, self._registry, self._store, self._background)
         self._waiters = Waiters(self.server_id, lines, self._wakeups, self._background)
         self._claims = Claims(self._registry, lines, self._waiters)
@@ -210,6 +212,7 @@ class App:
                     "grpc": grpc_port,
                     "http": http_port,
                     "engine": self.engine.name,
+                    "store": settings.store_place(),
                 },
             )
             yield ports
@@ -296,8 +299,22 @@ async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(1.0)
 
 
-def _log_lost_wakeups(error: CodeQError) -> None:
-    _log.warning("no wake-ups from the store: %s", error)
+class _LostWakeups:
+    """Tells in the log that the store does not answer, where it should be and why, now and then."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._store = settings.store_place()
+        self._again_at = 0.0
+
+    def log(self, error: CodeQError) -> None:
+        """Once in 10 s: the subscription is tried again many times."""
+        if (now := monotonic()) < self._again_at:
+            return
+        self._again_at = now + _SILENCE
+        why, cause = str(error), str(error.__cause__ or "")
+        if cause not in why:
+            why = f"{why} ({cause})"
+        _log.warning("no wake-ups from the store: %s", why, extra={"store": self._store})
 
 
 async def run(settings: Settings, stop: asyncio.Event, ready: Callable[[Ports], None]) -> None:

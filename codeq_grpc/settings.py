@@ -132,6 +132,11 @@ class Settings(BaseModel):
         """Where the store is."""
         return self.redis_url or f"redis://{self.redis_addr}"
 
+    def store_place(self) -> str:
+        """The same for the log: without user, password and options."""
+        parts = urlsplit(self.store_url())
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
     def principals(self) -> dict[str, Principal]:
         """Known tokens: SHA-256 -> principal."""
         return {entry.sha256: entry.principal() for entry in self.tokens}

@@ -46,11 +46,18 @@ class Rounds:
         """For ever. `look` is a step; it gives the seconds till the next one, 0 if there is more to
         do and only others come first, None for no idea.
         """
+        told = ""
         while True:
             try:
                 nap = await self.tick(look)
+                if told:
+                    _log.info("%s goes on", self._name)
+                told = ""
             except CodeQError as error:
-                _log.warning("%s: %s", self._name, error)
+                # Once, however long it lasts: a round a second would fill the log.
+                if told != str(error):
+                    _log.warning("%s: %s", self._name, error)
+                told = str(error)
                 nap = _NAP
             except Exception:  # noqa: BLE001 - a bug in one round must not end all
                 _log.exception("%s broke; it goes on", self._name)

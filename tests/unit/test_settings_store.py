@@ -54,3 +54,16 @@ def test_an_address_of_the_store_is_no_url() -> None:
             load_settings(redis_addr=address)
     for address in ("store", "[::1]:7", "10.0.0.1:7"):
         assert load_settings(redis_addr=address).store_url() == f"redis://{address}"
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        (f"redis://user:{SECRET}@store:7/2?password={SECRET}", "redis://store:7/2"),
+        (f"rediss://:{SECRET}@@[::1]:7", "rediss://[::1]:7"),
+        (f"unix:///run/a store.sock?password={SECRET}", "unix:///run/a store.sock"),
+        ("", "redis://localhost:6379"),
+    ],
+)
+def test_the_log_has_its_place_and_no_password(url: str, place: str) -> None:
+    assert load_settings(redis_url=url).store_place() == place

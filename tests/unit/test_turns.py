@@ -189,3 +189,27 @@ async def test_a_queue_that_came_due_during_a_round_is_not_left_till_later() -> 
         return 0.005 if queue is BUSY else 1_000.0
 
     assert await rounds.tick(look) == 0.0
+
+
+async def test_a_store_that_is_away_is_logged_once_and_so_is_its_return(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("codeq_grpc.daemons.rounds._NAP", 0.0)
+    away, full = StoreUnavailable(), StoreUnavailable("full")
+    outcomes = [away, away, away, full, full, None, None, away]
+    over = asyncio.Event()
+
+    async def refresh() -> None:
+        if not outcomes:
+            over.set()
+            await asyncio.Event().wait()
+        elif outcome := outcomes.pop(0):
+            raise outcome
+
+    registry: Any = Mock(refresh=refresh, known=tuple)
+    running = asyncio.create_task(Rounds("pruner", registry, longest=60.0).run(Mock()))
+    await over.wait()
+    running.cancel()
+    told = [f"pruner: {away}", "pruner: full", "pruner goes on", f"pruner: {away}"]
+    assert caplog.messages == told
