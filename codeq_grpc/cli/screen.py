@@ -77,7 +77,7 @@ class Screen:
         if self._snapshot is None:
             return Group(self._title(), self._trouble())
         queues = sorted(self._snapshot.queues, key=_busy, reverse=True)
-        workers = list(self._snapshot.workers)
+        workers = _whole(self._snapshot.workers)
         if lines is not None and self._outage is not None:
             lines -= 1
         shares = _shares(len(queues), len(workers), lines)
@@ -95,7 +95,7 @@ class Screen:
             title.append(f"  {snapshot.time:%H:%M:%S} UTC", style="not bold")
             title.append(f"  queues {len(snapshot.queues)}", style="not bold")
             title.append(f", paused (||) {paused}" if paused else "", style="not bold yellow")
-            title.append(f", workers {len(snapshot.workers)}", style="not bold")
+            title.append(f", workers {len(_whole(snapshot.workers))}", style="not bold")
         return title
 
     def _trouble(self) -> Text:
@@ -104,6 +104,22 @@ class Screen:
         seconds = clock.monotonic() - self._since
         said = f"no answer for {seconds:.0f}s: {describe(self._outage)}"
         return Text(documents.harmless(said), style="bold red", no_wrap=True, overflow="ellipsis")
+
+
+def _whole(streams: Iterable[Worker]) -> list[Worker]:
+    """One for each worker: it may have several streams, of several servers, too."""
+    whole: dict[str, Worker] = {}
+    for stream in streams:
+        worker = whole.setdefault(stream.worker_id, type(stream)(worker_id=stream.worker_id))
+        worker.in_progress += stream.in_progress
+        worker.max_outstanding += stream.max_outstanding
+        worker.commands.extend(name for name in stream.commands if name not in worker.commands)
+        known, since = worker.HasField("connect_time"), stream.connect_time
+        if stream.HasField("connect_time") and (
+            not known or since.seconds < worker.connect_time.seconds
+        ):
+            worker.connect_time.CopyFrom(since)
+    return list(whole.values())
 
 
 def _busy(queue: QueueStats) -> tuple[int, float, str]:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def workers(command: str, connection: Connection) -> None:
     """Show the workers.
 
-    They are those that hold a stream open or have claimed within the last minute. HELD are the
-    leases of a stream and its limit.
+    They are those that hold a stream open or have claimed within the last minute. A worker has a
+    line for each of its streams; HELD are the leases of the stream and its limit.
     """
     found = connection.run(lambda client: client.workers(command))
     from codeq_grpc.cli import documents, queue_tables, tables

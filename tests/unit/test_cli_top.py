@@ -93,6 +93,22 @@ def test_at_80_by_24_numbers_are_whole_and_what_is_left_out_is_counted() -> None
     assert sum("and " in line and " more" in line for line in lines) == 2
 
 
+def test_a_worker_with_several_streams_is_one_worker() -> None:
+    screen = Screen("a")
+    look = snapshot(1, 2)
+    for held, since in ((3, 5_000), (0, 4_000), (1, 6_000)):
+        stream = admin_pb.Worker(
+            worker_id="one", commands=["a", "b"], in_progress=held, max_outstanding=4
+        )
+        stream.connect_time.FromSeconds(since)
+        look.workers.append(stream)  # type: ignore[attr-defined]
+    screen.take(look)
+    lines = drawn(screen, 100, 24)
+    assert lines[0].endswith("workers 3")
+    (found,) = (line.split() for line in lines if line.startswith("one "))
+    assert found[:4] == ["one", "a", "b", "4/12"]
+
+
 def test_an_outage_keeps_the_numbers_and_says_so() -> None:
     screen = Screen("a")
     screen.take(StoreUnavailable())
