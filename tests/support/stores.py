@@ -82,6 +82,11 @@ class StoreProcess:
         assert self._process is not None, "the store does not run"
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Returns when the store answers, its data loaded."""
         assert self._process is None, "the store runs already"

@@ -1,0 +1,369 @@
+"""What must hold of every history (docs/guarantees.md), whatever was done to the system.
+
+Each checker gives the violations that it can prove. Where a client cannot know what happened (a
+lease that a server gave back after its client had heard of it) the store's account of the attempts
+decides.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from codeq.v1 import task_pb2
+from tests.faults import linear
+from tests.faults.asking import PER_KEY, digest, ms_of, number_in
+from tests.faults.history import ENDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.faults.history import History, Operation
+    from tests.faults.load import Found
+
+SLACK_MS: Final = 20
+"""By how much the wall clock as a history reckons it may differ from that of the store."""
+TERMINAL: Final = frozenset(
+    {
+        task_pb2.TASK_STATE_COMPLETED,
+        task_pb2.TASK_STATE_FAILED,
+        task_pb2.TASK_STATE_CANCELLED,
+        task_pb2.TASK_STATE_EXPIRED,
+    }
+)
+
+_BUGS: Final = frozenset(
+    {"INTERNAL", "INVALID_FIELD", "TASK_NOT_FOUND", "QUEUE_NOT_FOUND", "IDEMPOTENCY_MISMATCH"}
+)
+
+
+class Violation(NamedTuple):
+    """Of a promise."""
+
+    checker: str
+    task: str
+    text: str
+
+
+@dataclass
+class Evidence:
+    """All that is known of a run."""
+
+    history: History
+    found: Found
+    skewed: bool = False
+    """The store's clock was not that of the clients."""
+    stored: list[str] = field(default_factory=list)
+    """What is inconsistent in the store."""
+
+    @cached_property
+    def claims(self) -> dict[str, list[Operation]]:
+        """Of each task, by fence."""
+        found = defaultdict(list)
+        for op in self.history.of("claim"):
+            if op.task:
+                found[op.task].append(op)
+        return {task: sorted(ops, key=lambda op: op.fence) for task, ops in found.items()}
+
+    @cached_property
+    def ends(self) -> dict[tuple[str, int], list[Operation]]:
+        """Of each fence, what was asked for with it, in order, but for what was refused."""
+        found = defaultdict(list)
+        for op in sorted(self.history.of(*ENDS), key=lambda op: op.start_ns):
+            if not op.refused:
+                found[op.task, op.fence].append(op)
+        return found
+
+    @cached_property
+    def beats(self) -> dict[tuple[str, int], list[Operation]]:
+        """Of each fence, its heartbeats that were not refused."""
+        found = defaultdict(list)
+        for op in self.history.of("heartbeat"):
+            if not op.refused:
+                found[op.task, op.fence].append(op)
+        return found
+
+    @cached_property
+    def tasks(self) -> dict[str, task_pb2.Task]:
+        """As they ended."""
+        return {task.task_id: task for task in self.found.tasks}
+
+    @cached_property
+    def ids(self) -> dict[int, set[str]]:
+        """The ids under which a number was ever seen."""
+        found = defaultdict(set)
+        for op in self.history.operations:
+            if op.task and op.number:
+                found[op.number].add(op.task)
+        for task in self.found.tasks:
+            found[number_in(task.spec)].add(task.task_id)
+        return found
+
+    def attempts(self, task: str) -> list[task_pb2.Attempt]:
+        """As the store kept them, oldest first."""
+        return list(self.tasks[task].attempts) if task in self.tasks else []
+
+    def was_given_back(self, claim: Operation, later: Operation) -> bool:
+        """Whether a server may have taken a lease back that its client had heard of, as it does
+        when a connection breaks: such a claim does not count.
+        """
+        if later.attempt <= claim.attempt:
+            return True
+        between = range(claim.fence + 1, later.fence)
+        return any(attempt.fence in between for attempt in self.attempts(claim.task))
+
+
+def total_queue(evidence: Evidence) -> Iterator[Violation]:
+    """Nothing acked is lost, nothing comes out that nobody put in, nothing comes out twice."""
+    yield from _lost(evidence)
+    wanted = {op.number for op in evidence.history.of("enqueue") if not op.refused}
+    for number, ids in evidence.ids.items():
+        if number not in wanted:
+            yield Violation("total queue", min(ids), f"unexpected: {number} was never asked for")
+        elif len(ids) > 1:
+            yield Violation("total queue", min(ids), f"unexpected: {number} became {sorted(ids)}")
+    for claim in chain.from_iterable(evidence.claims.values()):
+        if claim.number not in wanted:
+            yield Violation("total queue", claim.task, f"unexpected: {claim.client} got it")
+        elif claim.hash == "torn":
+            yield Violation("total queue", claim.task, f"unexpected: torn payload {claim.number}")
+
+
+def _lost(evidence: Evidence) -> Iterator[Violation]:
+    acked = {op.task: op.number for op in evidence.history.of("enqueue") if op.ok}
+    for task_id, number in acked.items():
+        task = evidence.tasks.get(task_id)
+        if task is None:
+            yield Violation("total queue", task_id, f"lost: {number} is gone")
+        elif task.state not in TERMINAL:
+            state = task_pb2.TaskState.Name(task.state)
+            yield Violation("total queue", task_id, f"lost: {number} stays {state}")
+
+
+def fences_rise(evidence: Evidence) -> Iterator[Violation]:
+    """Every claim has a fence of its own, greater than those of the claims before it."""
+    seen: dict[int, str] = {}
+    for task, claims in evidence.claims.items():
+        for claim in claims:
+            if claim.fence in seen:
+                yield Violation("fences", task, f"fence {claim.fence} came twice")
+            seen[claim.fence] = task
+        for one, later in pairwise(claims):
+            if later.store_ms < one.store_ms or later.last_ns < one.start_ns:
+                yield Violation("fences", task, f"{later.fence} is older than {one.fence}")
+
+
+def lease_overlap(evidence: Evidence) -> Iterator[Violation]:
+    """A task is claimed again only after the lease before has ended or was given up."""
+    for task, claims in evidence.claims.items():
+        for one, later in pairwise(claims):
+            end = _least_end(evidence, one)
+            ends = evidence.ends.get((task, one.fence), [])
+            given_up = any(
+                evidence.skewed or evidence.history.wall(op.start_ns) <= later.store_ms + SLACK_MS
+                for op in ends
+            )
+            if later.store_ms < end and not given_up and not evidence.was_given_back(one, later):
+                text = (
+                    f"{later.fence} was claimed {end - later.store_ms} ms before {one.fence} ends"
+                )
+                yield Violation("lease overlap", task, text)
+    for kept in evidence.found.tasks:
+        for first, second in pairwise(kept.attempts):
+            over = ms_of(first.end_time) if first.HasField("end_time") else None
+            if over is None or ms_of(second.start_time) < over:
+                text = f"attempts {first.number} and {second.number} overlap"
+                yield Violation("lease overlap", kept.task_id, text)
+
+
+def _least_end(evidence: Evidence, claim: Operation) -> int:
+    """When a lease that nobody gave up ends at the earliest."""
+    end = claim.expiry_ms
+    if not evidence.skewed:
+        for beat in evidence.beats.get((claim.task, claim.fence), []):
+            if beat.ok:
+                end = max(end, evidence.history.wall(beat.start_ns) + beat.expiry_ms - SLACK_MS)
+    return end
+
+
+def expired_leases(evidence: Evidence) -> Iterator[Violation]:
+    """No end is accepted of a lease that ran out before it was asked for."""
+    if evidence.skewed:
+        return
+    for task, claims in evidence.claims.items():
+        for claim in claims:
+            end: float = claim.expiry_ms
+            for beat in evidence.beats.get((task, claim.fence), []):
+                end = max(end, beat.last_ns / 1e6 + evidence.history.wall_ms + beat.expiry_ms)
+            first = next(iter(evidence.ends.get((task, claim.fence), [])), None)
+            if first is not None and first.ok:
+                late = evidence.history.wall(first.start_ns) - end
+                if late > SLACK_MS:
+                    text = f"{first.op} under {claim.fence} was accepted {late:.0f} ms late"
+                    yield Violation("expired leases", task, text)
+
+
+def stale_fences(evidence: Evidence) -> Iterator[Violation]:
+    """Whatever is tried with a fence that is over changes nothing."""
+    for op in evidence.history.of(*ENDS, "heartbeat"):
+        if op.key == "stale" and op.ok:
+            yield Violation("stale fences", op.task, f"{op.op} under {op.fence} was accepted")
+
+
+def single_end(evidence: Evidence) -> Iterator[Violation]:
+    """A task ends once, and its end never changes."""
+    asked = defaultdict(set)
+    for op in evidence.history.of("complete"):
+        if not op.refused:
+            asked[op.task].add(op.hash)
+        task = evidence.tasks.get(op.task)
+        if op.ok and task is not None and digest(task.result.data) != op.hash:
+            yield Violation("single end", op.task, f"{op.fence} completed it, with another result")
+    for task in evidence.found.tasks:
+        result = digest(task.result.data)
+        if task.state == task_pb2.TASK_STATE_COMPLETED and result not in asked[task.task_id]:
+            yield Violation("single end", task.task_id, "its result is nobody's")
+        for claim in evidence.claims.get(task.task_id, []):
+            if task.state in TERMINAL and claim.store_ms > ms_of(task.end_time):
+                text = f"claimed under {claim.fence} after its end"
+                yield Violation("single end", task.task_id, text)
+    again = {
+        task.task_id: task.SerializeToString(deterministic=True) for task in evidence.found.again
+    }
+    for task_id, task in evidence.tasks.items():
+        if again.get(task_id) != task.SerializeToString(deterministic=True):
+            yield Violation("single end", task_id, "reads differ after its end")
+    yield from _reads(evidence)
+
+
+def _reads(evidence: Evidence) -> Iterator[Violation]:
+    told: dict[str, tuple[str, str, int]] = {}
+    for op in evidence.history.of("read"):
+        if op.ok and op.state in {"COMPLETED", "FAILED", "CANCELLED", "EXPIRED"}:
+            now = (op.state, op.hash, op.store_ms)
+            if told.setdefault(op.task, now) != now:
+                yield Violation("single end", op.task, f"{told[op.task]} became {now}")
+
+
+def not_early(evidence: Evidence) -> Iterator[Violation]:
+    """No task is claimed before its time, nor before the end of a back-off."""
+    asked: dict[int, Operation] = {}
+    for op in evidence.history.of("enqueue"):
+        asked.setdefault(op.number, op)
+    for task, claims in evidence.claims.items():
+        due: float = 0
+        for claim in claims:
+            first = asked.get(claim.number)
+            due = max(due, claim.due_ms)
+            if first is not None and first.delay_ms and not evidence.skewed:
+                due = max(due, evidence.history.wall(first.start_ns) + first.delay_ms - SLACK_MS)
+            if claim.store_ms < due:
+                text = f"{claim.fence} was claimed {due - claim.store_ms:.0f} ms early"
+                yield Violation("not early", task, text)
+            told = [op.store_ms for op in evidence.ends.get((task, claim.fence), []) if op.ok]
+            due = max([due, *told])
+
+
+def max_attempts(evidence: Evidence) -> Iterator[Violation]:
+    """No task is claimed more often than it may, and none fails before."""
+    asked = {op.number: op.most for op in evidence.history.of("enqueue") if op.most}
+    for task, claims in evidence.claims.items():
+        for claim in claims:
+            most = asked.get(claim.number, claim.most)
+            if claim.attempt > most or claim.most != most:
+                text = f"attempt {claim.attempt} of {claim.most}, asked for were {most}"
+                yield Violation("max attempts", task, text)
+        if len({claim.attempt for claim in claims}) > claims[0].most:
+            yield Violation("max attempts", task, "claimed too often")
+    for kept in evidence.found.tasks:
+        most = asked.get(number_in(kept.spec), 0)
+        if kept.state == task_pb2.TASK_STATE_FAILED and kept.attempt != most:
+            text = f"failed at attempt {kept.attempt} of {most}"
+            yield Violation("max attempts", kept.task_id, text)
+        for first, second in pairwise(kept.attempts):
+            if second.number != first.number + 1 or second.fence <= first.fence:
+                text = f"attempt {first.number} is followed by {second.number}"
+                yield Violation("max attempts", kept.task_id, text)
+
+
+def concurrency_keys(evidence: Evidence) -> Iterator[Violation]:
+    """No more tasks of one key are held at once than the queue allows."""
+    if evidence.skewed:
+        return
+    held: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for task, claims in evidence.claims.items():
+        for claim, later in zip(claims, [*claims[1:], None], strict=True):
+            if not claim.key or (later and evidence.was_given_back(claim, later)):
+                continue
+            ends = evidence.ends.get((task, claim.fence), [])
+            if later is None and not any(op.ok for op in ends):
+                continue
+            times = [evidence.history.wall(op.start_ns) for op in ends]
+            end = min([claim.expiry_ms, *times]) - SLACK_MS
+            if end > claim.store_ms:
+                held[claim.key] += [(claim.store_ms, 1), (end, -1)]
+    for key, times_of in held.items():
+        now = 0
+        for time, change in sorted(times_of):
+            now += change
+            if now > PER_KEY:
+                yield Violation("concurrency keys", "", f"{now} of key {key} are held at {time}")
+
+
+def linearizable(evidence: Evidence) -> Iterator[Violation]:
+    """What was told of each task can have happened in some order."""
+    by_task = defaultdict(list)
+    for op in evidence.history.operations:
+        known = {op.task} if op.task else evidence.ids.get(op.number, set())
+        if len(known) == 1 and (op.task or op.number):
+            by_task[next(iter(known))].append(op)
+    for task, operations in by_task.items():
+        try:
+            if not linear.explains(operations):
+                yield Violation("linearizable", task, f"{len(operations)} operations do not fit")
+        except linear.Undecided:
+            yield Violation("linearizable", task, "undecided")
+
+
+def liveness(evidence: Evidence) -> Iterator[Violation]:
+    """After healing all ends."""
+    if evidence.found.unended:
+        yield Violation("liveness", "", f"never ended: {evidence.found.unended}")
+
+
+def codes(evidence: Evidence) -> Iterator[Violation]:
+    """INTERNAL is a bug by definition; nor is any call of ours wrong."""
+    for op in evidence.history.operations:
+        if op.reason in _BUGS:
+            yield Violation("codes", op.task, f"{op.op} was answered {op.code} {op.reason}")
+
+
+def stored(evidence: Evidence) -> Iterator[Violation]:
+    """All indexes of the store agree."""
+    for fault in evidence.stored:
+        yield Violation("store", "", fault)
+
+
+CHECKERS: Final[tuple[Callable[[Evidence], Iterator[Violation]], ...]] = (
+    total_queue,
+    fences_rise,
+    lease_overlap,
+    expired_leases,
+    stale_fences,
+    single_end,
+    not_early,
+    max_attempts,
+    concurrency_keys,
+    linearizable,
+    liveness,
+    codes,
+    stored,
+)
+
+
+def check(evidence: Evidence) -> list[Violation]:
+    """What every checker has found."""
+    return [violation for checker in CHECKERS for violation in checker(evidence)]
