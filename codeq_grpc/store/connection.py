@@ -19,6 +19,7 @@ from redis.exceptions import (
     AuthenticationError,
     ClusterDownError,
     ConnectionError as RedisConnectionError,
+    InvalidResponse,
     NoScriptError,
     RedisError,
     ResponseError,
@@ -75,7 +76,8 @@ def _translate(error: RedisError) -> CodeQError:
     # To redis-py this is a ConnectionError, or the cause of one; but it does not pass by itself.
     if isinstance(error, AuthenticationError) or isinstance(error.__cause__, AuthenticationError):
         return CodeQError(f"the store refuses our credentials: {text[:200]}")
-    if isinstance(error, RedisConnectionError | RedisTimeoutError):
+    # After an InvalidResponse, what no store says, redis-py has closed the connection.
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | InvalidResponse):
         return StoreUnavailable()
     return CodeQError(f"store error: {text[:500]}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -90,3 +91,23 @@ async def test_nobody_there_is_unavailable() -> None:
     with pytest.raises(StoreUnavailable):
         await connection.registry_mark()
     await connection.close()
+
+
+async def test_what_is_no_reply_is_unavailable_and_its_connection_is_not_used_again() -> None:
+    connections = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while await reader.read(1 << 16):
+            writer.write(b"*3\r\n$-7\r\nnot the protocol\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        connection = Connection(f"redis://127.0.0.1:{port}")
+        for asked in (1, 2):
+            with pytest.raises(StoreUnavailable):
+                await connection.registry_mark()
+            assert connections == asked
+        await connection.close()
