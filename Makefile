@@ -42,6 +42,10 @@ run: $(INSTALLED) ## start a server with an embedded store (ARGS="--help" for it
 test: $(INSTALLED) ## run the tests (ARGS="-k claim" to choose)
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: soak
+soak: $(INSTALLED) ## many tasks under every kind of fault (ARGS="--help" for its options)
+	@$(BIN)/python -m tests.faults $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) ## measure full cycles a second (ARGS="all", ARGS="unary --scale 0.1"; bench/README.md)
 	@$(BIN)/python -m bench $(ARGS)

@@ -81,7 +81,7 @@ class Asking:
         if self.poison and dice.random() < self.poison:
             self._poisonous.add(number)
         if number in self._poisonous or self.is_hopeless(number):
-            attempts = spec.retry_policy.max_attempts = dice.randint(1, 4)
+            attempts = spec.retry_policy.max_attempts = dice.randint(1, 3)
             spec.retry_policy.initial_backoff.FromMilliseconds(50)
         return Asked(number=number, spec=spec, delay_ms=delay_ms, due_ms=due_ms, attempts=attempts)
 

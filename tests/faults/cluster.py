@@ -34,6 +34,7 @@ RIVAL: Final = "faults.rival.token"
 _TENANTS: Final = {TOKEN: "acme", RIVAL: "rival"}
 _SERVERS: Final = 2
 _HOST: Final = "127.0.0.1"
+_ROOT: Final = Path(__file__).parents[2]
 _INJECTED: Final = Path(__file__).parent / "injected"
 """What servers import at their start, so that a test can block their event loop."""
 
@@ -52,14 +53,14 @@ def _tokens() -> str:
 
 
 class Cluster:
-    """Runs while the `async with` block does. With `tree`, servers run the code in that folder."""
+    """Runs while the `async with` block does. With `tree`, servers run the codeq_grpc there."""
 
     def __init__(self, engine: Engine, *, seed: int = 0, tree: Path | None = None) -> None:
         self.store = StoreProcess(engine, aof=True)
         self._folder = Path(tempfile.mkdtemp(prefix="codeq-"))
         ways = [str(self._folder / f"l{i}") for i in range(_SERVERS)]
         self.links = [Proxy(way, self.store.socket_path, seed + i) for i, way in enumerate(ways)]
-        paths = [str(_INJECTED), *([str(tree)] if tree else []), os.environ.get("PYTHONPATH", "")]
+        paths = (_INJECTED, tree or _ROOT, _ROOT / "generated")
         self.servers = [
             Serve(
                 {
@@ -68,7 +69,7 @@ class Cluster:
                     "CODEQ_GRPC_ENGINE": engine.grpc,
                     "CODEQ_STORE_TIMEOUT_SECONDS": "2",
                     "CODEQ_DRAIN_SECONDS": "5",
-                    "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+                    "PYTHONPATH": os.pathsep.join(map(str, paths)),
                 }
             )
             for way in ways

@@ -39,11 +39,11 @@ async def cut_replies(scene: Scene) -> AsyncIterator[None]:
     _clear(gates)
 
 
-@fault("F10", "half of the clients' connections go dead without a word")
+@fault("F10", "connections of clients to a server go dead without a word")
 async def half_open(scene: Scene) -> AsyncIterator[None]:
     """No end, no reset: only silence tells."""
-    gates = scene.cluster.gates
-    await _weather(scene, gates, Weather(blackhole=True, share=0.5), 2.0, "swallowed")
+    gates = [scene.dice.choice(scene.cluster.gates)]
+    await _weather(scene, gates, Weather(blackhole=True), 2.0, "swallowed")
     yield
     _clear(gates)
 
@@ -79,8 +79,8 @@ async def reset_links(scene: Scene) -> AsyncIterator[None]:
 @fault("F40", "some clients get their replies byte by byte")
 async def trickle(scene: Scene) -> AsyncIterator[None]:
     """The others do not notice."""
-    gates = scene.cluster.gates
-    await _weather(scene, gates, Weather(trickle=0.01, share=0.5), 2.0, "single bytes")
+    gates = [scene.dice.choice(scene.cluster.gates)]
+    await _weather(scene, gates, Weather(trickle=0.01), 2.0, "single bytes")
     yield
     _clear(gates)
 

@@ -104,7 +104,7 @@ async def double_names(scene: Scene) -> AsyncIterator[None]:
 @fault("F55", "a task ends every worker that takes it")
 async def poison(scene: Scene) -> AsyncIterator[None]:
     """It is claimed as often as it may be, and then it has failed."""
-    scene.load.asking.poison = 0.25
+    scene.load.asking.poison = 0.1
     await scene.hold(2.0)
     yield
     scene.load.asking.poison = 0.0
