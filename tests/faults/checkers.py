@@ -17,6 +17,7 @@ from codeq.v1 import task_pb2
 from tests.faults import linear
 from tests.faults.asking import PER_KEY, digest, ms_of, number_in
 from tests.faults.history import ENDS
+from tests.faults.reporting import AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -217,8 +218,9 @@ def single_end(evidence: Evidence) -> Iterator[Violation]:
     """A task ends once, and its end never changes."""
     asked = defaultdict(set)
     for op in evidence.history.of("complete"):
-        if not op.refused:
-            asked[op.task].add(op.hash)
+        if op.key == AGAIN or op.refused:
+            continue
+        asked[op.task].add(op.hash)
         task = evidence.tasks.get(op.task)
         if op.ok and task is not None and digest(task.result.data) != op.hash:
             yield Violation("single end", op.task, f"{op.fence} completed it, with another result")
@@ -230,22 +232,35 @@ def single_end(evidence: Evidence) -> Iterator[Violation]:
             if task.state in TERMINAL and claim.store_ms > ms_of(task.end_time):
                 text = f"claimed under {claim.fence} after its end"
                 yield Violation("single end", task.task_id, text)
+    yield from _reads(evidence)
+
+
+def _reads(evidence: Evidence) -> Iterator[Violation]:
     again = {
         task.task_id: task.SerializeToString(deterministic=True) for task in evidence.found.again
     }
     for task_id, task in evidence.tasks.items():
         if again.get(task_id) != task.SerializeToString(deterministic=True):
             yield Violation("single end", task_id, "reads differ after its end")
-    yield from _reads(evidence)
-
-
-def _reads(evidence: Evidence) -> Iterator[Violation]:
     told: dict[str, tuple[str, str, int]] = {}
     for op in evidence.history.of("read"):
         if op.ok and op.state in {"COMPLETED", "FAILED", "CANCELLED", "EXPIRED"}:
             now = (op.state, op.hash, op.store_ms)
             if told.setdefault(op.task, now) != now:
                 yield Violation("single end", op.task, f"{told[op.task]} became {now}")
+
+
+def store_clock(evidence: Evidence) -> Iterator[Violation]:
+    """Claims are dated by the store's clock, which here is that of the clients."""
+    if evidence.skewed:
+        return
+    for task, claims in evidence.claims.items():
+        for claim in claims:
+            first, last = evidence.history.wall(claim.start_ns), claim.last_ns / 1e6
+            after = claim.store_ms - (last + evidence.history.wall_ms)
+            if after > SLACK_MS or first - claim.store_ms > SLACK_MS:
+                text = f"{claim.fence} is dated {after:.0f} ms after it was told"
+                yield Violation("store clock", task, text)
 
 
 def not_early(evidence: Evidence) -> Iterator[Violation]:
@@ -354,6 +369,7 @@ CHECKERS: Final[tuple[Callable[[Evidence], Iterator[Violation]], ...]] = (
     expired_leases,
     stale_fences,
     single_end,
+    store_clock,
     not_early,
     max_attempts,
     concurrency_keys,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _LOST: Final = ("FAILED_PRECONDITION", "LEASE_LOST")
 _EXTEND_MS: Final = 1_000
+AGAIN: Final = "again"
+"""A complete that repeats an accepted one, with another result: accepted, without effect."""
 
 
 @dataclass(slots=True)
@@ -60,17 +62,13 @@ class Fences:
         return sorted(found, key=lambda fence: fence.tried)
 
     def stale_ends(self, fence: Fence) -> list[str]:
-        """The calls with it that must be refused."""
+        """The calls with it that must change nothing."""
         if fence.fence < self._latest[fence.task]:
             return [*ENDS, "heartbeat"]
         if fence.ended and len(fence.asked) == 1:
-            return [*(set(ENDS) - fence.asked), "heartbeat"]
+            again = [AGAIN] if "complete" in fence.asked else []
+            return [*(set(ENDS) - fence.asked), "heartbeat", *again]
         return []
-
-
-def result_of(number: int, fence: int) -> bytes:
-    """What a worker says that it has done: another under every fence."""
-    return b"%d done under %d" % (number, fence)
 
 
 class Reports:
@@ -116,7 +114,7 @@ class Reports:
             (beats if op == "heartbeat" else ends).append((fence, op))
         if ends:
             operations = [self._begin(fence, op) for fence, op in ends]
-            outcomes = [pb.Outcome(**{op: _request(fence, op, dice)}) for fence, op in ends]
+            outcomes = [pb.Outcome(**{_rpc(op): _request(fence, op, dice)}) for fence, op in ends]
             answer = await self._client.ask("Report", pb.ReportRequest(outcomes=outcomes))
             self._settle(operations, ends, [_of_item(answer, i) for i in range(len(ends))])
         if beats:
@@ -129,8 +127,9 @@ class Reports:
         tried: Sequence[tuple[Fence, str]],
         answers: Sequence[Answer],
     ) -> None:
-        for operation, (fence, _), answer in zip(operations, tried, answers, strict=True):
-            self._history.end(operation, answer.code, answer.reason, key="stale")
+        for operation, (fence, op), answer in zip(operations, tried, answers, strict=True):
+            key = AGAIN if op == AGAIN else "stale"
+            self._history.end(operation, answer.code, answer.reason, key=key)
             fence.tried += not operation.unknown
 
     async def _beat(self, fences: Sequence[Fence]) -> list[Answer]:
@@ -153,12 +152,12 @@ class Reports:
 
     def _begin(self, fence: Fence, op: str) -> Operation:
         told: dict[str, Any] = {}
-        if op == "complete":
-            told["hash"] = digest(result_of(fence.number, fence.fence))
+        if op in {"complete", AGAIN}:
+            told["hash"] = digest(_result(fence, op))
         if op == "heartbeat":
             told["expiry_ms"] = _EXTEND_MS
         return self._history.begin(
-            op,
+            _rpc(op),
             self._client.name,
             task=fence.task,
             number=fence.number,
@@ -171,9 +170,17 @@ def _lease(fence: Fence) -> LeaseRef:
     return LeaseRef(task_id=fence.task, fence=fence.fence)
 
 
+def _rpc(op: str) -> str:
+    return "complete" if op == AGAIN else op
+
+
+def _result(fence: Fence, op: str) -> bytes:
+    return b"%d %s under %d" % (fence.number, op.encode(), fence.fence)
+
+
 def _request(fence: Fence, op: str, dice: random.Random) -> Any:
-    if op == "complete":
-        result = Payload(data=result_of(fence.number, fence.fence))
+    if op in {"complete", AGAIN}:
+        result = Payload(data=_result(fence, op))
         return pb.CompleteRequest(lease=_lease(fence), result=result)
     if op == "abandon":
         request = pb.AbandonRequest(lease=_lease(fence))

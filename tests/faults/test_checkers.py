@@ -143,6 +143,17 @@ def test_single_end_finds_reads_that_differ() -> None:
     assert "linearizable" in tale.broken()
 
 
+def test_single_end_takes_a_repeat_with_another_result_that_changes_nothing() -> None:
+    told = {"hash": digest(b"other"), "key": "again"}
+    assert good_tale().op("complete", 30, 31, fence=5, **told).broken() == {}
+
+
+def test_clock_finds_a_claim_that_is_dated_by_another_clock() -> None:
+    for store_ms in (START_MS - 3_000, START_MS + 3_000):
+        tale = enqueued().claim(10, 5, store_ms=store_ms, expiry_ms=store_ms + 1_000)
+        assert "store clock" in tale.broken()
+
+
 def test_early_finds_a_claim_before_its_time() -> None:
     absolute = Tale().op("enqueue", 0, 2).claim(10, 5, due_ms=START_MS + 11).complete(20, 5)
     assert "not early" in absolute.ended(20).broken()
