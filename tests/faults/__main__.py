@@ -75,11 +75,12 @@ async def _run(given: argparse.Namespace, steps: list[Step], engine: Engine) -> 
         before=min(100, given.tasks),
         after=50,
         pace=0.01,
+        patience=given.patience,
     )
     results: list[Result] = []
     if not steps:
         return results
-    async with Cluster(engine, seed=given.seed, tree=given.tree) as cluster:
+    async with Cluster(engine, seed=given.seed) as cluster:
         for step in steps:
             started = time.monotonic()
             result = await attack(cluster, FAULTS[step.fault], step.seed, plan)

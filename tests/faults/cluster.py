@@ -53,14 +53,14 @@ def _tokens() -> str:
 
 
 class Cluster:
-    """Runs while the `async with` block does. With `tree`, servers run the codeq_grpc there."""
+    """Runs while the `async with` block does."""
 
-    def __init__(self, engine: Engine, *, seed: int = 0, tree: Path | None = None) -> None:
+    def __init__(self, engine: Engine, *, seed: int = 0) -> None:
         self.store = StoreProcess(engine, aof=True)
         self._folder = Path(tempfile.mkdtemp(prefix="codeq-"))
         ways = [str(self._folder / f"l{i}") for i in range(_SERVERS)]
         self.links = [Proxy(way, self.store.socket_path, seed + i) for i, way in enumerate(ways)]
-        paths = (_INJECTED, tree or _ROOT, _ROOT / "generated")
+        paths = (_INJECTED, _ROOT, _ROOT / "generated")
         self.servers = [
             Serve(
                 {

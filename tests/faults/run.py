@@ -95,15 +95,17 @@ async def attack(cluster: Cluster, fault: Fault, seed: int, plan: Plan) -> Resul
     try:
         async with load.running():
             history.mark("warm")
-            await _until(lambda: _done(history.operations) >= plan.before, "warming up")
+            warm = await _until(lambda: _done(history.operations) >= plan.before, plan.patience)
+            scene.expect(warm, "nothing works before the fault")
             history.mark("fault")
             for _ in range(plan.rounds):
                 async with contextlib.asynccontextmanager(fault.act)(scene):
                     history.mark("heal")
                 history.mark("healed")
             ended = load.ended()
-            await _until(lambda: load.ended() >= ended + plan.after, "serving after healing")
-            await _until(lambda: load.count("enqueue") >= plan.tasks, "enqueuing enough")
+            serves = await _until(lambda: load.ended() >= ended + plan.after, plan.patience)
+            scene.expect(serves, "nothing is served after healing")
+            await _until(lambda: load.count("enqueue") >= plan.tasks, plan.patience)
             found = await load.drain(plan.patience)
     finally:
         scene.bury()
@@ -119,13 +121,13 @@ async def attack(cluster: Cluster, fault: Fault, seed: int, plan: Plan) -> Resul
     return result
 
 
-async def _until(holds: Callable[[], bool], what: str, within: float = 60.0) -> None:
-    try:
+async def _until(holds: Callable[[], bool], within: float) -> bool:
+    """Whether it came to hold."""
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within):
             while not holds():
                 await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"not within {within:g} s: {what}") from None
+    return holds()
 
 
 def _done(operations: list[Operation]) -> int:
