@@ -46,6 +46,10 @@ test: $(INSTALLED) ## run the tests (ARGS="-k claim" to choose)
 soak: $(INSTALLED) ## many tasks under every kind of fault (ARGS="--help" for its options)
 	@$(BIN)/python -m tests.faults $(ARGS)
 
+.PHONY: mutants
+mutants: $(INSTALLED) ## seeded bugs: show that the tests of faults catch every one (ARGS="--help")
+	@$(BIN)/python -m tests.faults.mutate $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) ## measure full cycles a second (ARGS="all", ARGS="unary --scale 0.1"; bench/README.md)
 	@$(BIN)/python -m bench $(ARGS)

@@ -40,9 +40,7 @@ def _arguments(words: list[str] | None = None) -> argparse.Namespace:
         "--minutes", type=float, default=0.0, help="begin anew until these are over"
     )
     parser.add_argument("--stores", default=",".join(_ENGINES), help="by turns")
-    parser.add_argument(
-        "--tree", type=Path, help="a folder with another codeq_grpc for the servers"
-    )
+    parser.add_argument("--patience", type=float, default=60.0, help="seconds for all to end")
     parser.add_argument("--write", type=Path, help="a file for the results, as Markdown")
     parser.add_argument("--first", action="store_true", help="stop at the first broken promise")
     given = parser.parse_args(words)

@@ -7,6 +7,7 @@ as it should be felt, what stands behind heals it. Expectations of its own it te
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 ALL: Final = ("enqueue", "claim", "end")
 """Kinds of calls."""
+_PATIENCE: Final = 20.0
 
 
 @dataclass(slots=True)
@@ -53,6 +55,14 @@ class Scene:
     async def hold(self, seconds: float) -> None:
         """Lets the load feel it."""
         await asyncio.sleep(seconds * self.scale)
+
+    async def wait(self, holds: Callable[[], bool], otherwise: str) -> None:
+        """Returns once it holds; notes what was missing when it does not come to."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                while not holds():
+                    await asyncio.sleep(0.05)
+        self.expect(holds(), otherwise)
 
     def expect(self, holds: object, what: str) -> None:
         """Notes what should have been."""

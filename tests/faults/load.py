@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _PRODUCERS: Final = 4
 _WORKERS: Final = 8
-_TRIES: Final = 3
+_TRIES: Final = 2
 _PAGE: Final = 500
 UNENDED: Final = ("pending", "scheduled", "blocked", "in_progress")
 
@@ -109,10 +109,10 @@ class Load:
     async def _try_old_fences(self) -> None:
         reports = Reports(self.client("late"), self.history, self.desk.fences)
         while True:
-            over = self.desk.fences.over(1)[:20]
+            over = self.desk.fences.over(_TRIES)[:20]
             if over:
                 await reports.try_again(over, self._dice)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1)
 
     async def _read_ended(self) -> None:
         client = self.client("reader")
@@ -140,7 +140,7 @@ class Load:
         client, found = self.client("checker"), Found()
         found.unended = await self._until_ended(client, within)
         reports = Reports(client, self.history, self.desk.fences)
-        while over := self.desk.fences.over(_TRIES)[:200]:
+        while over := self.desk.fences.over(_TRIES + 1)[:200]:
             await reports.try_again(over, self._dice)
         found.tasks = await self._list(client)
         found.again = await self._list(client)

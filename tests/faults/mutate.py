@@ -1,4 +1,4 @@
-"""Seeded bugs: `python -m tests.faults.mutate [NAME...]` shows that each of them is caught.
+"""Seeded bugs: `make mutants ARGS="NAME..."` shows that each of them is caught.
 
 Every patch of `mutants/` is applied to a copy of the project, in which the fault or the test that
 its header names is run: it must find violations. One that finds none is worth nothing.
@@ -77,9 +77,10 @@ class Mutant:
                 timeout=_SECONDS,
                 check=False,
             )
-        if done.returncode == 0:
-            return ""
-        return _finders(done.stdout) or f"an error: {done.stderr.strip().splitlines()[-1]}"
+        found = _finders(done.stdout)
+        if not found and done.returncode:
+            print(f"{self.name}: {done.stdout}\n{done.stderr}")
+        return found
 
 
 def _finders(printed: str) -> str:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 async def _weather(
     scene: Scene, proxies: Sequence[Proxy], weather: Weather, seconds: float, *told: str
 ) -> None:
-    before = sum(proxy.done[what] for proxy in proxies for what in told)
+    def done() -> int:
+        return sum(proxy.done[what] for proxy in proxies for what in told)
+
+    before = done()
     for proxy in proxies:
         proxy.weather = weather
     await scene.hold(seconds)
-    after = sum(proxy.done[what] for proxy in proxies for what in told)
-    scene.expect(after > before, f"no {' or '.join(told)}")
+    await scene.wait(lambda: done() > before, f"no {' or '.join(told)}")
 
 
 def _clear(proxies: Sequence[Proxy]) -> None:
@@ -61,7 +63,7 @@ async def delay(scene: Scene) -> AsyncIterator[None]:
 async def lose_replies(scene: Scene) -> AsyncIterator[None]:
     """Nobody knows whether it was done."""
     links = scene.cluster.links
-    await _weather(scene, links, Weather(lose_reply=0.05), 2.0, "lost reply")
+    await _weather(scene, links, Weather(lose_reply=0.08), 2.0, "lost reply")
     yield
     _clear(links)
 

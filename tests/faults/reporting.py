@@ -57,9 +57,14 @@ class Fences:
         return self.known.setdefault((task, fence), Fence(task, number, fence))
 
     def over(self, most_tries: int) -> list[Fence]:
-        """Those that must not be good for anything any more, least tried first."""
+        """Those that must not be good for anything any more: first those whose task may be held
+        under another one, then those least tried.
+        """
         found = [f for f in self.known.values() if f.tried < most_tries and self.stale_ends(f)]
-        return sorted(found, key=lambda fence: fence.tried)
+        return sorted(found, key=lambda fence: (self._latest_has_ended(fence), fence.tried))
+
+    def _latest_has_ended(self, fence: Fence) -> bool:
+        return self.known[fence.task, self._latest[fence.task]].ended
 
     def stale_ends(self, fence: Fence) -> list[str]:
         """The calls with it that must change nothing."""

@@ -7,10 +7,10 @@ import contextlib
 import random
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from tests.faults import nemesis, network_faults, server_faults, store_faults, worker_faults
+from tests.faults.asking import ms_of
 from tests.faults.catalogue import ALL, Scene
 from tests.faults.checkers import Evidence, Violation, check
 from tests.faults.cluster import TOKEN
@@ -18,7 +18,7 @@ from tests.faults.history import ENDS
 from tests.faults.load import Load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.faults.catalogue import Fault
     from tests.faults.cluster import Cluster
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ROOMS: Final = (server_faults, store_faults, network_faults, worker_faults, nemesis)
 """They fill the catalogue."""
+_SERVING_MS: Final = 2_000
+"""Within this the system serves again after healing."""
 _KINDS: Final = {"enqueue": ("enqueue",), "claim": ("claim",), "end": ENDS}
 
 
@@ -61,7 +63,7 @@ class Result:
     """Why it shows nothing; empty when it does."""
     counts: Counter[str] = field(default_factory=Counter)
     redelivery_ms: list[int] = field(default_factory=list)
-    """From the end of each lease that ran out to the next claim."""
+    """Of each lease that ran out, from its end until its task was claimable."""
     served_s: float = 0.0
     """From healing until a task went all its way."""
 
@@ -166,15 +168,27 @@ def _count(result: Result, evidence: Evidence, fault: Fault) -> None:
     counts["stale tried"] = len(stale)
     counts["stale accepted"] = sum(op.ok for op in stale)
     counts["claims"] = sum(map(len, evidence.claims.values()))
-    healed = history.wall(history.marks["healed"])
-    first, last = history.wall(history.marks["fault"]), healed + 3_000
-    for task, claims in evidence.claims.items():
-        for one, later in pairwise(claims):
-            ran_out = not evidence.ends.get((task, one.fence)) and later.attempt > one.attempt
-            in_outage = fault.blocks == ALL and first <= later.store_ms and one.expiry_ms <= last
-            if ran_out and later.store_ms >= one.expiry_ms and not in_outage:
-                result.redelivery_ms.append(later.store_ms - one.expiry_ms)
+    result.redelivery_ms = list(_redeliveries(evidence, fault))
     result.served_s = _served(evidence)
+
+
+def _redeliveries(evidence: Evidence, fault: Fault) -> Iterator[int]:
+    """From the end of each lease that ran out, in ms, until its task was claimable again: as the
+    store kept it, for the next claim may be a matter of priority. What ran out while nothing could
+    serve is left out.
+    """
+    history = evidence.history
+    first = history.wall(history.marks["fault"])
+    last = history.wall(history.marks["healed"]) + _SERVING_MS
+    for task, claims in evidence.claims.items():
+        ended = {attempt.fence: ms_of(attempt.end_time) for attempt in evidence.attempts(task)}
+        for claim in claims:
+            was_held = (task, claim.fence) in evidence.ends or (task, claim.fence) in evidence.beats
+            end, in_outage = ended.get(claim.fence, 0), False
+            if fault.blocks == ALL:
+                in_outage = end >= first and claim.expiry_ms <= last
+            if not was_held and end >= claim.expiry_ms and not in_outage:
+                yield end - claim.expiry_ms
 
 
 def _served(evidence: Evidence) -> float:

@@ -62,7 +62,7 @@ def page(results: Sequence[Result], seed: int, stores: str) -> str:
         f"- second ends {total['second ends']}",
         f"- tasks of unknown outcome that turned out stored: {total['recovered']}",
         f"- {fences} fences that were over, tried {tried} times, accepted {accepted}",
-        f"- {len(late)} leases ran out and were claimed again, at p99 {p99} ms after their end",
+        f"- {len(late)} leases ran out, claimable again at p99 {p99} ms after their end",
         f"- served after healing: p50 {statistics.median(served):.2f} s, max {max(served):.2f} s",
         f"- void runs {sum(bool(r.void) for r in results)}",
         f"- runs with violations {sum(bool(r.violations) for r in results)}",
