@@ -38,10 +38,12 @@ from codeq_grpc.rpc import engines
 from codeq_grpc.rpc.admin_service import AdminServicer
 from codeq_grpc.rpc.brokers import Brokers
 from codeq_grpc.rpc.codeq_service import CodeQServicer
+from codeq_grpc.rpc.durability import DurabilityInterceptor
 from codeq_grpc.rpc.health import Health, HealthServicer
 from codeq_grpc.rpc.interceptors import AuthInterceptor
 from codeq_grpc.rpc.server import build_server
 from codeq_grpc.store.connection import Connection
+from codeq_grpc.store.durability import WAITS, Durability
 from codeq_grpc.store.embedded import StateInUse, StoreDidNotStart, embedded_store
 from codeq_grpc.store.outbox import Outbox
 from codeq_grpc.store.presence import PresenceStore
@@ -109,7 +111,9 @@ class App:
             settings.store_url(),
             timeout=settings.store_timeout_seconds,
             size=settings.store_connections,
+            settling=WAITS if settings.durability.waits else 0,
         )
+        self._durability = Durability(self.connection, settings.durability)
         self._registry = Registry(self.connection)
         retry, lease_ms = RetryPolicy(), settings.default_lease_seconds * 1000
         self._store = TaskStore(self.connection, retry=retry, lease_ms=lease_ms)
@@ -141,7 +145,7 @@ class App:
         outbox = Outbox(self.connection)
         self._courier = Courier(Dependencies(self._registry, outbox, problems.dependency))
         self._sweeper = Sweeper(self._upkeep, _ERRORS, self._courier.owe)
-        self.health = Health(self.connection)
+        self.health = Health(self.connection, self._durability)
         self._gate = AuthInterceptor(Tokens(settings.principals()))
         self.engine = engines.choose(settings.grpc_engine, settings.grpc_host)
         self._server = self._build_server(retry, lease_ms)
@@ -159,11 +163,15 @@ class App:
             servicer,
             admin,
             HealthServicer(self.health),
-            self._gate,
+            self._gates(),
             engine=self.engine,
             reflect=settings.reflection,
             reuse_port=settings.reuse_port,
         )
+
+    def _gates(self) -> list[grpc.aio.ServerInterceptor]:
+        waits = self._durability.level.waits
+        return [self._gate, *([DurabilityInterceptor(self._durability)] if waits else [])]
 
     def _brokers(self) -> Brokers:
         registry, store, reads, waiters = (
@@ -191,6 +199,7 @@ class App:
         settings = self._settings
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.connection.close)
+            stack.callback(self._durability.close)
             await stack.enter_async_context(self._daemons())
             grpc_port = self._bind()
             host = "127.0.0.1" if _is_any(settings.grpc_host) else settings.grpc_host

@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
+from codeq_grpc.core.durability import Level
 from codeq_grpc.core.principal import ROLES, TENANT_NAME, Principal
 
 _BARE: Final = ("PORT", "REDIS_ADDR", "IDENTITY_SERVICE_URL", "IDENTITY_SERVICE_API_KEY")
@@ -82,6 +83,7 @@ class Settings(BaseModel):
     redis_addr: str = Field("localhost:6379")
     store_timeout_seconds: float = Field(5.0, gt=0, le=60)
     store_connections: int = Field(64, ge=4, le=4096)
+    durability: Level = Level.D1
     tokens_file: Path | None = Field(None)
     tokens: tuple[TokenEntry, ...] = ()
     timezone: str = "UTC"

@@ -49,6 +49,14 @@ _TENANT = "dev"
     help="Servers on these ports, one a core.",
 )
 @click.option(
+    "--durability",
+    default="D1",
+    show_default=True,
+    envvar="CODEQ_DURABILITY",
+    type=click.Choice(["D1", "D2", "D3"]),
+    help="D1: a power cut may cost a second of tasks; D2 and D3: none.",
+)
+@click.option(
     "--log-level",
     default="warning",
     show_default=True,
@@ -91,6 +99,7 @@ def _kept_token(path: Path) -> str:
 async def _run(state_dir: Path, token: str, given: dict[str, Any]) -> None:
     from codeq_grpc.app import embedded_store, hash_token
     from codeq_grpc.cli.running import serve_until_stopped, stopped_by_signals
+    from codeq_grpc.core.durability import Level
     from codeq_grpc.settings import load_settings
 
     entry = {
@@ -103,7 +112,8 @@ async def _run(state_dir: Path, token: str, given: dict[str, Any]) -> None:
     def ready(ports: Ports) -> None:
         click.echo(_how_to(ports, token, state_dir))
 
-    async with stopped_by_signals() as stop, embedded_store(state_dir) as url:
+    level = Level(given["durability"])
+    async with stopped_by_signals() as stop, embedded_store(state_dir, level) as url:
         settings = load_settings(
             env="dev", redis_url=url, tokens=[entry], reflection=True, log_format="text", **given
         )

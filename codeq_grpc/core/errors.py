@@ -119,6 +119,12 @@ class StoreUnavailable(CodeQError):
     default_retry_after = 0.5
 
 
+class NotDurable(StoreUnavailable):
+    """The change is made, and not yet as durable as this server promises; repeat the call."""
+
+    reason = "NOT_DURABLE"
+
+
 class Draining(CodeQError):
     """This server is shutting down; call another one or again in a moment."""
 

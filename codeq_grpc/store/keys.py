@@ -27,6 +27,7 @@ lists by priority."""
 
 REGISTRY: Final = ("codeq:{registry}:last", "codeq:{registry}:numbers", "codeq:{registry}:names")
 PROBE: Final = "codeq:{probe}:writable"
+STAMP: Final = "codeq:{probe}:stamp"
 EPOCH_MS: Final = 1_704_067_200_000
 """2024-01-01; numbers of queues and tasks count from it."""
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{17}[AQgw]")

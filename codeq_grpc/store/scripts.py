@@ -88,6 +88,7 @@ RESOLVE: Final = _load("resolve")
 REGISTER: Final = _load("register")
 PRESENT: Final = _load("present")
 PRESENCE: Final = _load("presence")
+STAMP: Final = _load("stamp")
 
 ALL: Final = (
     ENQUEUE,
@@ -120,6 +121,7 @@ ALL: Final = (
     REGISTER,
     PRESENT,
     PRESENCE,
+    STAMP,
 )
 
 

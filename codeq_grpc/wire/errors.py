@@ -40,6 +40,7 @@ CODES: Final[dict[type[errors.CodeQError], grpc.StatusCode]] = {
     errors.QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.TooManyStreams: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.NotDurable: grpc.StatusCode.UNAVAILABLE,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.CredentialMissing: grpc.StatusCode.UNAUTHENTICATED,
     errors.CredentialInvalid: grpc.StatusCode.UNAUTHENTICATED,

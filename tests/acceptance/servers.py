@@ -139,6 +139,7 @@ class Serve:
         self.http_port = free_port()
         self.address = f"127.0.0.1:{self.grpc_port}"
         self._env = {
+            "CODEQ_DURABILITY": "D0",
             **env,
             "CODEQ_GRPC_PORT": str(self.grpc_port),
             "CODEQ_HTTP_PORT": str(self.http_port),

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 CHECKS: Final = [
     f"store.{check}"
-    for check in ("reachable", "writable", "noeviction", "primary", "version", "memory")
+    for check in (
+        *("reachable", "writable", "noeviction", "primary", "version", "durability", "cluster"),
+        *("memory", "settings"),
+    )
 ]
 OURS: Final = [service.full_name for service in SERVICES]
 SERVING: Final = health_pb2.HealthCheckResponse.SERVING
@@ -56,9 +59,11 @@ async def test_the_detailed_page_tells_versions_and_every_check(
         "engine": engine.name,
         "version": engine.version,
         "aof": "false",
+        "fsync": "everysec",
         "policy": "noeviction",
     }
     assert body["services"] == dict.fromkeys([*OURS, *CHECKS], "SERVING")
+    assert body["durability"] == "D0"
     assert body["reasons"] == {}
     assert body["uptime_seconds"] >= 0
 

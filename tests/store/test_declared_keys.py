@@ -74,6 +74,7 @@ async def use_registry(connection: ClockedConnection) -> None:
     await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/B", queue.number + 50))
     await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/C", queue.number))
     await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/C", queue.number + 99))
+    await connection.run(scripts.STAMP, [keys.STAMP], ())
     presence = PresenceStore(connection)
     for report in (b"report", b"another", b""):
         await presence.tell("acme", "srv", report)

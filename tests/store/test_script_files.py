@@ -19,6 +19,7 @@ OTHER_KEYS = {
     "register": {"last", "numbers", "names"},
     "present": {"live"},
     "presence": {"live"},
+    "stamp": {"stamp"},
 }
 
 every_script = pytest.mark.parametrize("script", scripts.ALL, ids=lambda script: script.name)

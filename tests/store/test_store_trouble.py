@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from codeq_grpc.core.durability import Level
 from codeq_grpc.core.errors import StoreFull, StoreUnavailable
 from codeq_grpc.core.retry import RetryPolicy
 from codeq_grpc.core.task import Ending
 from codeq_grpc.store.connection import Connection
+from codeq_grpc.store.durability import Durability
 from codeq_grpc.store.health import check_store, describe_store
 from codeq_grpc.store.keys import Queue
 from codeq_grpc.store.reads import Reads, Stored
@@ -63,6 +65,10 @@ class Trouble:
             QUEUE, [Claimant(pack_claimant("", "w"), want, 60_000)], max_bytes=ENOUGH
         )
         return [*leases_of(claimed)]
+
+    async def check(self) -> dict[str, str]:
+        """What is wrong with the store."""
+        return await check_store(self.connection, Durability(self.connection, Level.D1))
 
     async def prune(self) -> int:
         """How many ended tasks went."""
@@ -148,12 +154,12 @@ async def test_store_that_cannot_persist_refuses_writes_until_it_can(trouble: Tr
         await trouble.enqueue()
     with pytest.raises(StoreUnavailable):
         await trouble.claim()
-    assert "writable" in await check_store(trouble.connection)
+    assert "writable" in await trouble.check()
     assert (await trouble.reads.stats(QUEUE)).pending == 2
     in_the_way.rmdir()
     await save(trouble, b"ok")
     assert len(await trouble.claim(2)) == 2
-    assert await check_store(trouble.connection) == {}
+    assert await trouble.check() == {}
 
 
 async def save(trouble: Trouble, outcome: bytes) -> None:
@@ -177,7 +183,7 @@ async def test_replica_refuses_writes_until_it_is_the_primary(trouble: Trouble) 
     with pytest.raises(StoreUnavailable):
         await trouble.claim()
     assert (await trouble.reads.stats(QUEUE)).pending == 1
-    assert (await check_store(trouble.connection)).keys() == {"primary", "writable"}
+    assert (await trouble.check()).keys() == {"primary", "writable"}
     trouble.command("REPLICAOF", "NO", "ONE")
     assert len(await trouble.claim()) == 1
 
@@ -230,7 +236,7 @@ async def test_killed_store_is_unavailable_and_works_again_on_the_same_connectio
     for call in (trouble.enqueue(), trouble.claim(), trouble.reads.stats(QUEUE)):
         with pytest.raises(StoreUnavailable):
             await call
-    assert (await check_store(trouble.connection)).keys() == {"reachable"}
+    assert (await trouble.check()).keys() == {"reachable"}
     await asyncio.to_thread(trouble.process.start)
     assert [name for name, _ in await trouble.claim(3)] == names
     await asyncio.to_thread(trouble.process.restart)
@@ -264,9 +270,9 @@ async def test_silent_store_holds_no_subscription_up(trouble: Trouble) -> None:
 
 
 async def test_store_that_evicts_is_not_fit(trouble: Trouble) -> None:
-    assert await check_store(trouble.connection) == {}
+    assert await trouble.check() == {}
     trouble.configure("maxmemory-policy", "allkeys-lru")
-    assert (await check_store(trouble.connection)).keys() == {"noeviction"}
+    assert (await trouble.check()).keys() == {"noeviction"}
 
 
 async def test_silent_store_holds_no_call_up_and_its_late_replies_reach_nobody(

