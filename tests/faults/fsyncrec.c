@@ -1,10 +1,12 @@
 // LD_PRELOAD: remembers of each file how much of it a power cut would leave, in `.durable.<name>`
 // beside it: its size when the last (f)sync that succeeded began. What was written while that went
-// on counts as lost. While the file that FSYNCREC_STALL names exists, syncs take no end.
+// on counts as lost. While the file that FSYNCREC_STALL names exists, syncs take no end; while there
+// is the one that FSYNCREC_FULL names, files take half of the next write and nothing from then on.
 //
 // It models appends that never reached the disc; not writes out of order, half a sector, or renames.
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +50,19 @@ static int sync_and_note(const char *what, int fd) {
   int result = real(fd);
   if (!result && known) note(file, before.st_size, 0);
   return result;
+}
+
+ssize_t write(int fd, const void *bytes, size_t count) {
+  static ssize_t (*real)(int, const void *, size_t);
+  static int halved;
+  if (!real) real = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
+  const char *full = getenv("FSYNCREC_FULL");
+  struct stat file;
+  int is_full = full && !access(full, F_OK) && !fstat(fd, &file) && S_ISREG(file.st_mode);
+  if (is_full && !halved++ && count > 1) return real(fd, bytes, count / 2);
+  if (!is_full) return real(fd, bytes, count);
+  errno = ENOSPC;
+  return -1;
 }
 
 int fsync(int fd) { return sync_and_note("fsync", fd); }

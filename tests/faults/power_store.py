@@ -1,4 +1,4 @@
-"""A store whose power can be cut, and whose disc can be made to hang.
+"""A store whose power can be cut, and whose disc can hang or be full.
 
 The store runs with `fsyncrec.c` preloaded, which notes how much of each file has reached the disc.
 A power cut is SIGKILL, and then every append-only file loses what had not; what the page cache of
@@ -12,46 +12,54 @@ import functools
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from tests.support.stores import Engine, StoreProcess
+from tests.support.stores import StoreProcess
 
-_SOURCE = Path(__file__).with_name("fsyncrec.c")
-_NEVER_REWRITTEN = ("--auto-aof-rewrite-percentage", "0")
+if TYPE_CHECKING:
+    from tests.support.stores import Engine
+
+_SOURCE: Final = Path(__file__).with_name("fsyncrec.c")
+_NEVER_REWRITTEN: Final = ("--auto-aof-rewrite-percentage", "0")
 """A rewrite renames files, of which the recorder knows nothing."""
 
 
 @functools.cache
-def _recorder() -> str:
+def _recorder() -> tempfile.TemporaryDirectory[str]:
+    """Where the library is; removed when the process ends."""
     folder = tempfile.TemporaryDirectory(prefix="codeq-fsyncrec-")
-    _kept.append(folder)
     library = f"{folder.name}/fsyncrec.so"
     command = ["cc", "-shared", "-fPIC", "-O2", "-o", library, str(_SOURCE), "-ldl"]
     subprocess.run(command, check=True)
-    return library
-
-
-_kept: list[tempfile.TemporaryDirectory[str]] = []
-"""Removed when the process ends."""
+    return folder
 
 
 class PowerStore(StoreProcess):
     """With an append-only file, synced as `fsync` says."""
 
-    def __init__(self, engine: Engine, *, fsync: str = "everysec") -> None:
-        folder = tempfile.TemporaryDirectory(prefix="codeq-stall-")
-        self._stalls = folder
-        self._stall = Path(folder.name) / "stall"
-        env = {"LD_PRELOAD": _recorder(), "FSYNCREC_STALL": str(self._stall)}
-        options = ("--appendfsync", fsync, *_NEVER_REWRITTEN)
+    def __init__(self, engine: Engine, *options: str, fsync: str = "everysec") -> None:
+        self._faults = tempfile.TemporaryDirectory(prefix="codeq-disc-")
+        self._stall, self._full = (Path(self._faults.name) / name for name in ("stall", "full"))
+        env = {
+            "LD_PRELOAD": f"{_recorder().name}/fsyncrec.so",
+            "FSYNCREC_STALL": str(self._stall),
+            "FSYNCREC_FULL": str(self._full),
+        }
+        options = ("--appendfsync", fsync, *_NEVER_REWRITTEN, *options)
         super().__init__(engine, aof=True, options=options, env=env)
 
     def stall(self) -> None:
         """From now on no sync ends."""
         self._stall.touch()
 
-    def flow(self) -> None:
-        """Syncs end again."""
+    def fill(self) -> None:
+        """From now on files take no more."""
+        self._full.touch()
+
+    def mend(self) -> None:
+        """Syncs end, and there is room."""
         self._stall.unlink(missing_ok=True)
+        self._full.unlink(missing_ok=True)
 
     def cut(self) -> int:
         """Power is gone; how many bytes of its files with it."""
@@ -59,18 +67,20 @@ class PowerStore(StoreProcess):
         return sum(map(_cut_back, self.files()))
 
     def files(self) -> list[Path]:
-        """The append-only files."""
+        """The append-only files, the one being written last."""
         return sorted((self.data / "appendonlydir").glob("appendonly.aof.*.incr.aof"))
 
     def close(self) -> None:
-        self.flow()
+        """Ends it, even if it hangs."""
+        self.mend()
         super().close()
-        self._stalls.cleanup()
+        self._faults.cleanup()
 
 
 def _cut_back(path: Path) -> int:
     note = path.with_name(f".durable.{path.name}")
-    durable = int(note.read_text() or 0) if note.exists() else 0  # empty: just being made
+    # Empty when it was just being made.
+    durable = int(note.read_text() or 0) if note.exists() else 0
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.truncate(min(size, durable))
