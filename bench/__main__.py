@@ -30,6 +30,7 @@ BENCHES: Final = {
     "memory": "memory",
     "growth": "growth",
     "redrive": "redrive",
+    "durability": "durability",
 }
 """Name -> module, in the order in which they build on each other."""
 

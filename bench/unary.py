@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CALLS: Final = 20_000
-_CONNECTIONS: Final = 4
-_STREAMS: Final = 50
+CONNECTIONS: Final = 4
+STREAMS: Final = 50
 _LIMIT: Final = 60.0
 _ENQUEUE: Final = "/codeq.v1.CodeQService/Enqueue"
 
@@ -60,7 +60,7 @@ def _h2load(address: str, path: str, token: str, body: bytes, calls: int) -> tup
             "te: trailers",
             f"authorization: Bearer {token}",
         )
-        command = [program, "-n", str(calls), "-c", str(_CONNECTIONS), "-m", str(_STREAMS)]
+        command = [program, "-n", str(calls), "-c", str(CONNECTIONS), "-m", str(STREAMS)]
         command += [word for header in headers for word in ("-H", header)]
         command += ["-d", file.name, f"http://{address}{path}"]
         try:
@@ -107,8 +107,12 @@ def _on_server(session: Session, server: Server, run: int, calls: int) -> Calls:
 
 
 @contextlib.contextmanager
-def _codeq(session: Session, engine: str) -> Iterator[Callable[[int, int], Calls]]:
-    with tempfile.TemporaryDirectory() as folder, started(Path(folder), engine=engine) as server:
+def served(session: Session, engine: str, **env: str) -> Iterator[Callable[[int, int], Calls]]:
+    """A server of its own; calls it so many times in a run of this number."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        started(Path(folder), engine=engine, **env) as server,
+    ):
         session.store = session.store or store_version(server.store_url)
         yield lambda run, calls: _on_server(session, server, run, calls)
 
@@ -139,7 +143,7 @@ def _echo() -> Iterator[Callable[[int, int], Calls]]:
 def run(session: Session) -> Iterator[Table]:
     """Both engines, and the yardstick."""
     table = Table(
-        f"unary (P2): Enqueue from h2load, {_CONNECTIONS} connections x {_STREAMS} streams,"
+        f"unary (P2): Enqueue from h2load, {CONNECTIONS} connections x {STREAMS} streams,"
         f" one server process; median of {session.runs}",
         (
             *("server", "calls", "calls/s", "x echo", "not 200", "lost", "dup"),
@@ -152,7 +156,7 @@ def run(session: Session) -> Iterator[Table]:
         name = f"codeQ, {engine}" if engine else "bare grpcio echo"
         session.say(f"unary: {name}")
         count = calls if engine == "native" else calls // 2
-        with _codeq(session, engine) if engine else _echo() as measure:
+        with served(session, engine) if engine else _echo() as measure:
             measure(-1, max(200, count // 10))
             runs = [measure(at, count) for at in range(session.runs)]
         rate = median(one.rate for one in runs)

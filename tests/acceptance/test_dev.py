@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
 import stat
+import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
@@ -153,6 +155,27 @@ def test_a_killed_server_leaves_its_store_to_the_next_one(dev: Dev) -> None:
     assert dev.running_store() == store
     assert dev.program.stop(signal.SIGINT) == 0
     assert not alive(store)
+
+
+def test_its_store_is_set_up_for_the_level_asked_for_also_one_that_runs(dev: Dev) -> None:
+    dev.start()
+    assert _told(dev) == ("D1", "everysec")
+    dev.program.kill()
+    with Dev(dev.state_dir, "--durability", "D3") as careful:
+        careful.start()
+        assert _told(careful) == ("D3", "always")
+        assert is_ready(careful.http_port)
+        with Api(careful.address, careful.token) as api:
+            api.enqueue("kept", _PAYLOADS)
+        assert careful.program.stop() == 0
+
+
+def _told(dev: Dev) -> tuple[str, str]:
+    """The level that it promises, and how its store syncs."""
+    url = f"http://127.0.0.1:{dev.http_port}/health/detailed"
+    with urllib.request.urlopen(url, timeout=5) as response:
+        page = json.load(response)
+    return page["durability"], page["store"]["fsync"]
 
 
 def test_a_killed_store_does_not_keep_the_server_from_ending_and_starting_again(dev: Dev) -> None:

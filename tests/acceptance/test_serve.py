@@ -116,6 +116,18 @@ def test_it_is_reached_by_redis_addr_and_goes_on_when_its_store_comes_later(
             assert serve.program.stop() == 0
 
 
+def test_a_store_that_is_less_durable_than_promised_is_told_of_in_the_log(
+    settings: dict[str, str],
+) -> None:
+    with Serve({**settings, "CODEQ_DURABILITY": "D1"}) as serve:
+        serve.start_unready()
+        assert not is_ready(serve.http_port)
+        assert serve.program.stop() == 0
+        (line,) = [line for line in _logged(serve) if line.get("check") == "durability"]
+    assert line["level"] == "warning"
+    assert line["message"] == "the store is not fit: appendonly is no, D1 needs yes"
+
+
 def test_every_line_of_the_log_is_json_and_calls_carry_their_request_id(
     serve: Serve, api: Api
 ) -> None:
