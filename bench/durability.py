@@ -29,8 +29,7 @@ def run(session: Session) -> Iterator[Table]:
     runs: dict[str, list[Calls]] = {level: [] for level in LEVELS}
     with contextlib.ExitStack() as servers:
         measure = {
-            level: servers.enter_context(served(session, "native", CODEQ_DURABILITY=level))
-            for level in LEVELS
+            level: servers.enter_context(served(session, "native", level)) for level in LEVELS
         }
         for number in range(-1, session.runs):
             for level in LEVELS:

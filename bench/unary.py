@@ -107,11 +107,13 @@ def _on_server(session: Session, server: Server, run: int, calls: int) -> Calls:
 
 
 @contextlib.contextmanager
-def served(session: Session, engine: str, **env: str) -> Iterator[Callable[[int, int], Calls]]:
+def served(
+    session: Session, engine: str, level: str = "D1"
+) -> Iterator[Callable[[int, int], Calls]]:
     """A server of its own; calls it so many times in a run of this number."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        started(Path(folder), engine=engine, **env) as server,
+        started(Path(folder), engine=engine, CODEQ_DURABILITY=level) as server,
     ):
         session.store = session.store or store_version(server.store_url)
         yield lambda run, calls: _on_server(session, server, run, calls)

@@ -1,4 +1,4 @@
-"""The store's disc is full, its file is cut short, or takes long to be read."""
+"""The store's disc or memory is full, its file is cut short, or takes long to be read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from codeq_grpc.store.keys import Queue
 from tests.faults.disk_store import WAYS, small_disc
 from tests.faults.power_store import PowerStore
+from tests.integration import operating
 from tests.integration.looking import page
 from tests.integration.refusals import read_refusal
 from tests.support.admin import Admin
@@ -118,6 +119,38 @@ async def test_a_store_that_ends_because_its_disc_is_full_has_lost_nothing_told_
             await eventually(lambda: works(acme))
             assert await all_there(acme, told)
             await eventually(lambda: server.app.health.ready)
+
+
+async def fill_memory(acme: Caller) -> list[str]:
+    """Tasks that were told OK before the first refusal."""
+    told = []
+    try:
+        while True:
+            task_id = await acme.enqueue(data=bytes(100_000))
+            told.append(task_id)
+    except grpc.aio.AioRpcError as error:
+        assert read_refusal(error).kind == ("RESOURCE_EXHAUSTED", "STORE_FULL")  # noqa: PT017
+        return told
+
+
+async def test_a_full_memory_refuses_tasks_and_is_emptied_by_those_who_work_them_off(
+    own_store: StoreProcess,
+) -> None:
+    async with running_server(own_store) as server:
+        acme = server.caller()
+        with Admin(own_store.socket_path) as admin:
+            info = admin.call("INFO", "memory")
+            used = int(info.partition(b"used_memory:")[2].split(b"\r")[0])
+            admin.call("CONFIG", "SET", "maxmemory", str(used + (4 << 20)))
+        told = await fill_memory(acme)
+        assert len(told) > 10
+        assert server.app.health.ready
+        assert (await operating.cancel(acme, told[0])).cancelled_count == 1
+        while tasks := await acme.claim(most=5):
+            for task in tasks:
+                await acme.complete(task)
+        assert await acme.state(await acme.enqueue(data=bytes(100_000))) == "PENDING"
+        assert {await acme.state(task_id) for task_id in told[1:]} == {"COMPLETED"}
 
 
 async def busy(acme: Caller) -> None:
