@@ -15,6 +15,7 @@ from codeq_grpc.store.health import HARMLESS, check_store
 from tests.faults.power_store import PowerStore
 from tests.support.admin import Admin
 from tests.support.replicas import Replica
+from tests.support.server import eventually
 from tests.support.stores import StoreProcess, engines
 
 if TYPE_CHECKING:
@@ -196,6 +197,20 @@ async def test_many_callers_share_a_wait(valkey: StoreProcess) -> None:
         assert _waits(valkey) - before == 1
 
 
+async def test_who_comes_after_a_wait_has_set_out_has_one_to_come(engine: Engine) -> None:
+    """What it has changed may be later than what that wait sees."""
+    with Replica(engine) as pair:
+        async with Promise(pair.primary.url, "D4") as promise:
+            assert await promise.kept()
+            pair.replica.pause()
+            first = asyncio.create_task(promise.kept())
+            await eventually(lambda: _blocked(pair.primary) == 1)
+            second = asyncio.create_task(promise.kept())
+            await eventually(lambda: _blocked(pair.primary) == 2)
+            assert not await first
+            assert not await second
+
+
 async def test_who_leaves_takes_nobody_along(valkey: StoreProcess) -> None:
     async with Promise(valkey.url, "D3") as promise:
         assert await promise.kept()
@@ -254,6 +269,12 @@ async def valkey() -> AsyncIterator[StoreProcess]:
 def always() -> StoreProcess:
     """A store for D3."""
     return StoreProcess(VALKEY, aof=True, options=("--appendfsync", "always"))
+
+
+def _blocked(store: StoreProcess) -> int:
+    with Admin(store.socket_path) as admin:
+        info: bytes = admin.call("INFO", "clients")
+    return int(info.partition(b"blocked_clients:")[2].split(b"\r", 1)[0])
 
 
 def _run_id(store: StoreProcess) -> str:
