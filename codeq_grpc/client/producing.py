@@ -47,8 +47,8 @@ class Producing(Connection):
     ) -> pb.EnqueueResponse:
         """Adds one task and returns its id and state; arguments as in `spec`.
 
-        Without an idempotency key the task may exist after `ServerUnavailable` or
-        `DeadlineExceeded`.
+        Without an idempotency key the task may exist after `ServerUnavailable`,
+        `DeadlineExceeded` or `StoreUnavailable`, and does after `NotDurable`.
 
         Raises:
             InvalidField: The server refuses a field; `fields` names it.

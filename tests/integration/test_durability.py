@@ -15,6 +15,7 @@ from codeq.v1 import (
     task_pb2,
 )
 from codeq_grpc.auth.permissions import PERMISSIONS
+from codeq_grpc.client import Client
 from codeq_grpc.core.errors import NotDurable
 from codeq_grpc.rpc.durability import NO_PROMISES, PROMISES
 from tests.integration.calling import ask
@@ -22,7 +23,7 @@ from tests.integration.looking import page
 from tests.integration.refusals import refused
 from tests.support.admin import Admin
 from tests.support.replicas import Replica
-from tests.support.server import eventually, running_server
+from tests.support.server import eventually, running_server, token_of
 from tests.support.stores import StoreProcess, engines
 
 if TYPE_CHECKING:
@@ -82,6 +83,22 @@ async def test_while_the_replica_hangs_an_enqueue_is_not_ok_and_its_repeat_makes
     assert await acme.state(await acme.enqueue(idempotency_key="k")) == "PENDING"
     assert (await refused(acme.start("Enqueue", existing))).kind[1] == "TASK_EXISTS"
     assert (await acme.stats()).pending == 2
+
+
+async def test_the_sdk_repeats_an_enqueue_until_it_is_durable(
+    pair: Replica, careful: Server
+) -> None:
+    token = token_of("acme", "admin")
+    async with Client(careful.address, token=token, timeout=20) as client:
+        pair.replica.pause()
+        adding = asyncio.create_task(client.enqueue("RENDER", b"x", idempotency_key="k"))
+        await eventually(lambda: not careful.app.health.ready)
+        assert not adding.done()
+        await asyncio.to_thread(pair.resume)
+        task_id = (await adding).task_id
+    acme = careful.caller()
+    assert await acme.state(task_id) == "PENDING"
+    assert (await acme.stats()).pending == 1
 
 
 async def promises_of(acme: Caller) -> list[tuple[str, Message]]:
