@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 DOMAIN: Final = "codeq"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 _MAX_FIELDS: Final = 20
-_MAX_TEXT: Final = 500
+_TEXT_BYTES: Final = 500
+"""Clients take 8 KiB of trailers by default. A message stands there three times, once of them with
+three characters for each byte outside ASCII."""
 
 CODES: Final[dict[type[errors.CodeQError], grpc.StatusCode]] = {
     errors.InvalidField: grpc.StatusCode.INVALID_ARGUMENT,
@@ -57,7 +59,10 @@ def code_number(error: errors.CodeQError) -> int:
 
 
 def _clip(text: str) -> str:
-    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "..."
+    raw = text.encode()
+    if len(raw) <= _TEXT_BYTES:
+        return text
+    return raw[:_TEXT_BYTES].decode(errors="ignore") + "..."
 
 
 def to_status(error: errors.CodeQError) -> tuple[grpc.StatusCode, str, bytes]:
@@ -104,19 +109,18 @@ def from_status(
     raw = next((value for key, value in trailing if key == DETAILS_KEY), None)
     if not isinstance(raw, bytes):
         return None
-    try:
-        status = status_pb2.Status.FromString(raw)
-    except DecodeError:
-        return None
     info = error_details_pb2.ErrorInfo()
     bad = error_details_pb2.BadRequest()
     retry = error_details_pb2.RetryInfo()
     retry_after = None
-    for detail in status.details:
-        if detail.Unpack(retry):
-            retry_after = retry.retry_delay.ToMilliseconds() / 1000
-        elif not detail.Unpack(info):
-            detail.Unpack(bad)
+    try:
+        for detail in status_pb2.Status.FromString(raw).details:
+            if detail.Unpack(retry):
+                retry_after = retry.retry_delay.ToMilliseconds() / 1000
+            elif not detail.Unpack(info):
+                detail.Unpack(bad)
+    except DecodeError:
+        return None
     if info.domain != DOMAIN:
         return None
     cls = _BY_REASON.get(info.reason, errors.CodeQError)
