@@ -15,6 +15,9 @@ from codeq_grpc.wire.specs import check_payload, is_harmless
 _NO_PROGRESS: Final = b"\x09" + bytes(8)
 """Progress of fraction 0 with the field spelled out, since empty means that nothing is told."""
 
+_ID_CHARS: Final = 64
+"""Of what was taken for a task id and is told again."""
+
 
 def _prefix(path: str) -> str:
     return f"{path}." if path else ""
@@ -131,4 +134,5 @@ def told(task_id: str, fence: int, word: bytes, error: bytes) -> pb.Directive:
     """The order that a heartbeat brought."""
     if word == b"CANCEL":
         return cancel_asked(task_id, fence, task_pb2.TaskError.FromString(error).message)
-    return lease_lost(task_id, fence, word.decode())
+    # What is no id at all may be so long that the answer would not fit into a message.
+    return lease_lost(task_id[:_ID_CHARS], fence, word.decode())

@@ -114,8 +114,9 @@ class _Worker(Protocol):
 
 
 def worker_messages(workers: Iterable[_Worker]) -> list[pb.Worker]:
-    """Live workers."""
+    """Live workers, as many as fit into a message."""
     messages = []
+    room = limits.BATCH_BYTES
     for worker in workers:
         message = pb.Worker(
             worker_id=worker.worker_id,
@@ -126,5 +127,8 @@ def worker_messages(workers: Iterable[_Worker]) -> list[pb.Worker]:
             server_id=worker.server_id,
         )
         message.connect_time.FromMilliseconds(worker.connected_ms)
+        room -= message.ByteSize()
+        if room < 0:
+            break
         messages.append(message)
     return messages

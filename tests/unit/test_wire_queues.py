@@ -9,12 +9,15 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from codeq.v1 import task_pb2
+from codeq.v1.admin_service_pb2 import ListWorkersResponse
 from codeq.v1.queue_pb2 import Queue
+from codeq_grpc.broker.workers import Worker
+from codeq_grpc.core import limits
 from codeq_grpc.core.errors import InvalidField
 from codeq_grpc.core.queues import QueueSettings
 from codeq_grpc.core.retry import RetryPolicy, RetryWishes
 from codeq_grpc.wire import problems
-from codeq_grpc.wire.queues import changed, queue_message, settings_of
+from codeq_grpc.wire.queues import changed, queue_message, settings_of, worker_messages
 
 EVERYTHING: Final = Queue(
     command="C",
@@ -151,3 +154,16 @@ def test_a_task_fails_with_the_end_of_the_one_it_depends_on(state: int, kind: st
     error = task_pb2.TaskError.FromString(problems.dependency("some-id", state))
     assert error.type == kind
     assert "some-id" in error.message
+
+
+def test_no_more_workers_are_told_than_fit_into_a_message() -> None:
+    names = [f"{number:04}" + "c" * 124 for number in range(32)]
+    workers = [
+        Worker(tenant="t", worker_id=f"{n:04}", commands=names, peer="", connected_ms=n)
+        for n in range(2_000)
+    ]
+    told = worker_messages(workers)
+    assert [one.worker_id for one in told] == [one.worker_id for one in workers[: len(told)]]
+    size = ListWorkersResponse(workers=told).ByteSize()
+    assert limits.BATCH_BYTES * 0.9 < size < limits.MESSAGE_BYTES
+    assert len(worker_messages(workers[:100])) == 100
