@@ -54,6 +54,33 @@ mutants: $(INSTALLED) ## seeded bugs: show that the tests of faults catch every 
 bench: $(INSTALLED) ## measure full cycles a second (ARGS="all", ARGS="unary --scale 0.1"; bench/README.md)
 	@$(BIN)/python -m bench $(ARGS)
 
+FUZZ_SECONDS ?= 300
+
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## feed checks and parsers what atheris makes up (FUZZ_SECONDS=300, ARGS="requests")
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation \
+		-c constraints.txt -e '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+
+# The tools have an environment of their own, and what is looked at is what a user installs.
+.PHONY: audit
+audit: $(INSTALLED) ## build/sbom.json, licences, known weaknesses (asks PyPI's advisory service)
+	@rm -rf build/runtime build/wheel && mkdir -p build
+	@$(BIN)/python -m venv --without-pip build/runtime
+	@[ -e build/audit ] || $(BIN)/python -m venv build/audit
+	@build/audit/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt \
+		cyclonedx-bom pip-audit
+	@$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w build/wheel .
+	@$(BIN)/python -m pip --python build/runtime/bin/python install -q \
+		--disable-pip-version-check -c constraints.txt build/wheel/*.whl
+	build/audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file build/sbom.json build/runtime/bin/python
+	@$(BIN)/python -m pip --python build/runtime/bin/python freeze -q \
+		--disable-pip-version-check --exclude codeq-grpc >build/installed.txt
+	@build/audit/bin/pip-audit --strict --progress-spinner off -r build/installed.txt --no-deps \
+		--disable-pip || { \
+		echo "pip-audit found something, or no advisory service answered: see above" >&2; exit 1; }
+
 .PHONY: check
 check: check-style check-types check-doors check-proto check-generated check-lua ## run every check; -k goes on after a failure
 
@@ -98,9 +125,10 @@ generate: $(INSTALLED) ## write generated/ from proto/
 	$(call protoc,generated)
 
 .PHONY: docs
-docs: $(INSTALLED) ## write the pages that are made: docs/reference.md, docs/state-machine.md
+docs: $(INSTALLED) ## write the pages that are made: docs/reference.md and two more
 	$(BIN)/python -m tests.unit.reference_doc docs/reference.md
 	$(BIN)/python -m tests.unit.state_machine_doc docs/state-machine.md
+	$(BIN)/python -m tests.unit.licences_doc docs/licences.md
 
 .PHONY: baseline
 baseline: $(INSTALLED) ## freeze proto/ as released; buf breaking compares with it

@@ -66,8 +66,8 @@ ENDS: dict[str, Callable[[], object]] = {
     "retry": _retry,
     "reject": _reject,
     "error": lambda: ENDS["no"],
-    "system exit": lambda: exec("raise SystemExit(3)"),  # noqa: S102
-    "interrupt": lambda: exec("raise KeyboardInterrupt"),  # noqa: S102
+    "system exit": lambda: exec("raise SystemExit(3)"),  # noqa: S102 - raises
+    "interrupt": lambda: exec("raise KeyboardInterrupt"),  # noqa: S102 - raises
     "no json": object,
     "large": lambda: b"x" * (1 << 20) + b"x",
     "largest": lambda: b"x" * (1 << 20),
