@@ -11,6 +11,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from codeq_grpc.store.connection import Connection
@@ -24,6 +25,9 @@ _SETTINGS = re.compile(
     r"CODEQ_.*|OTEL_.*|PORT|ENV|TIMEZONE|LOG_LEVEL|LOG_FORMAT|DEFAULT_LEASE_SECONDS"
     r"|REQUEUE_INSPECT_LIMIT|MAX_ATTEMPTS_DEFAULT|BACKOFF_.*|REDIS_.*|KVROCKS_.*|IDENTITY_.*"
 )
+
+hypothesis.settings.register_profile("long", print_blob=True)
+"""For tests that take it as the wish to try much more: `--hypothesis-profile=long`."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
