@@ -24,8 +24,11 @@ _AGAIN: Final = 5.0
 """Seconds after which a report is repeated, so that it is not forgotten."""
 _RECENT: Final = 60.0
 """Seconds for which a worker that called Claim counts as live."""
-_CLAIMERS: Final = 10_000
-"""Claimers remembered; the oldest go first."""
+_CLAIMER_BYTES: Final = 2 << 20
+"""Of claimers remembered, all tenants together; the oldest go first. Names may be so long that
+10,000 claimers would be 57 MB, which each server packs every few seconds."""
+_OVERHEAD: Final = 128
+"""Bytes of a claimer besides its names."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,6 +69,7 @@ class Presence:
         self._server = server
         self._streams = streams
         self._claimers: dict[tuple[str, str], Worker] = {}
+        self._claimer_bytes = 0
         self._told: dict[str, tuple[bytes, float]] = {}
 
     @contextlib.contextmanager
@@ -74,7 +78,7 @@ class Presence:
     ) -> Iterator[None]:
         """A worker calls Claim, and could take `idle` tasks meanwhile."""
         key = tenant, worker_id
-        worker = self._claimers.pop(key, None) or Worker(
+        worker = self._forget(key) or Worker(
             tenant=tenant,
             worker_id=worker_id,
             commands=commands,
@@ -83,14 +87,21 @@ class Presence:
         )
         worker.commands, worker.peer = commands, peer
         self._claimers[key] = worker
-        if len(self._claimers) > _CLAIMERS:
-            self._claimers.pop(next(iter(self._claimers)))
+        self._claimer_bytes += _size(worker)
+        while self._claimer_bytes > _CLAIMER_BYTES:
+            self._forget(next(iter(self._claimers)))
         worker.idle += idle
         try:
             yield
         finally:
             worker.idle -= idle
             worker.seen_at = monotonic()
+
+    def _forget(self, key: tuple[str, str]) -> Worker | None:
+        worker = self._claimers.pop(key, None)
+        if worker is not None:
+            self._claimer_bytes -= _size(worker)
+        return worker
 
     async def run(self) -> None:
         """Tells the other servers, for ever."""
@@ -121,7 +132,7 @@ class Presence:
     def _by_tenant(self) -> dict[str, list[Worker]]:
         before = monotonic() - _RECENT
         for key in [k for k, w in self._claimers.items() if w.seen_at < before and not w.idle]:
-            del self._claimers[key]
+            self._forget(key)
         found: dict[str, list[Worker]] = {}
         streaming = [stream.worker() for stream in self._streams()]
         for worker in [*streaming, *self._claimers.values()]:
@@ -153,6 +164,10 @@ class Presence:
         return credit
 
 
+def _size(worker: Worker) -> int:
+    return _OVERHEAD + len(worker.worker_id.encode()) + sum(map(len, worker.commands))
+
+
 _FIELDS: Final = (
     *("worker_id", "commands", "peer", "connected_ms"),
     *("in_progress", "max_outstanding", "idle"),
@@ -161,7 +176,7 @@ _FIELDS: Final = (
 
 def _pack(workers: Iterable[Worker]) -> bytes:
     rows = [[getattr(worker, name) for name in _FIELDS] for worker in workers]
-    return json.dumps(rows, separators=(",", ":")).encode()
+    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _unpack(tenant: str, server: str, report: bytes) -> list[Worker]:

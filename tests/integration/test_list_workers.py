@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from codeq_grpc.core import limits
 from tests.integration import operating
 from tests.integration.operating import workers
 from tests.integration.streaming import StreamReader, stream_request
@@ -51,6 +52,19 @@ async def test_streams_of_every_server_are_listed_by_name(
         assert second.peer.startswith("ipv4:127.0.0.1:")
     for caller in (acme, other):
         await lists(caller)
+
+
+async def test_claimers_with_the_longest_names_are_not_all_remembered(
+    acme: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codeq_grpc.broker.workers._CLAIMER_BYTES", 50_000)
+    commands = [f"{number:02}" + "c" * 126 for number in range(limits.COMMANDS_PER_CLAIM)]
+    asked = [f"{number:03}" + "\N{GRINNING FACE}" * 125 for number in range(30)]
+    await acme.claim("C", worker="first")
+    for name in asked:
+        await acme.claim(*commands, worker=name)
+    listed = await names(acme)
+    assert listed == asked[-10:]
 
 
 async def test_a_worker_shows_what_its_stream_holds(acme: Caller, peer: Server) -> None:
