@@ -170,7 +170,7 @@ async def busy(acme: Caller) -> None:
 
 async def test_a_file_cut_short_leaves_no_script_half_done(engine: Engine) -> None:
     seed = random.randrange(10_000)
-    print(f"seed {seed}")  # noqa: T201
+    print(f"seed {seed}")
     luck = random.Random(seed)
     with PowerStore(engine, fsync="always") as store:
         async with running_server(store, durability="D2") as server:

@@ -19,7 +19,7 @@ VALKEY = engines()[0]
 async def _cut(engine: Engine, level: str) -> Tally:
     seed = random.randrange(10_000)
     tally = await cut_power(engine, level, cuts=2, each=150, seed=seed)
-    print(tally.text())  # noqa: T201 - the seed, should it fail
+    print(tally.text())
     assert (tally.cuts, tally.acked >= 300) == (2, True)
     return tally
 
