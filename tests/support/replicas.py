@@ -70,4 +70,6 @@ class Replica:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        for store in (self.replica, self.primary):
+            store.kill()  # in order they would wait for each other
         self._both.close()
