@@ -203,7 +203,7 @@ async def test_no_task_is_lost_nor_stuck_nor_run_after_its_end_wherever_the_scri
 
 def test_every_script_that_writes_is_among_these() -> None:
     writing = {script.name for script in scripts.ALL if writes_of(script)}
-    assert writing == WRITING.keys() | {"register", "present"}
+    assert writing == WRITING.keys() | {"register", "present", "stamp"}
 
 
 async def test_repeating_an_aborted_enqueue_makes_one_task_of_each_key(
