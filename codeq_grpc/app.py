@@ -37,10 +37,11 @@ from codeq_grpc.gateway.app import Gateway
 from codeq_grpc.rpc import engines
 from codeq_grpc.rpc.admin_service import AdminServicer
 from codeq_grpc.rpc.brokers import Brokers
+from codeq_grpc.rpc.budgets import Budgets, Failures, Places
 from codeq_grpc.rpc.codeq_service import CodeQServicer
 from codeq_grpc.rpc.durability import DurabilityInterceptor
 from codeq_grpc.rpc.health import Health, HealthServicer
-from codeq_grpc.rpc.interceptors import AuthInterceptor
+from codeq_grpc.rpc.interceptors import AuthInterceptor, ErrorInterceptor
 from codeq_grpc.rpc.server import build_server
 from codeq_grpc.store.connection import Connection
 from codeq_grpc.store.durability import WAITS, Durability
@@ -129,23 +130,21 @@ class App:
             lines,
             self._store,
             self._waiters,
-            most=settings.max_streams,
             max_age=settings.max_stream_age_seconds,
         )
-        self._watches = Watches(
-            self._registry,
-            self._reads,
-            self._waiters,
-            self._background,
-            most=settings.max_watches,
-        )
+        self._watches = Watches(self._registry, self._reads, self._waiters, self._background)
         self._presence = Presence(
             PresenceStore(self.connection), self.server_id, self._streams.open
         )
         outbox = Outbox(self.connection)
         self._courier = Courier(Dependencies(self._registry, outbox, problems.dependency))
         self._sweeper = Sweeper(self._upkeep, _ERRORS, self._courier.owe)
-        self.health = Health(self.connection, self._durability)
+        self._budgets = Budgets(
+            calls=Places(*settings.places("max_calls")),
+            streams=Places(*settings.places("max_streams")),
+            watches=Places(*settings.places("max_watches")),
+        )
+        self.health = Health(self.connection, self._durability, self._budgets.under_way)
         self._gate = AuthInterceptor(Tokens(settings.principals()))
         self.engine = engines.choose(settings.grpc_engine, settings.grpc_host)
         self._server = self._build_server(retry, lease_ms)
@@ -159,11 +158,13 @@ class App:
             retention_ms=_retention_ms(settings),
         )
         servicer = CodeQServicer(SpecChecker(payload_bytes=settings.max_payload_bytes), brokers)
+        failures = Failures(settings.max_failures_per_second)
+        errors = ErrorInterceptor(self._budgets, failures, eager=self.engine.eager)
         return build_server(
             servicer,
             admin,
             HealthServicer(self.health),
-            self._gates(),
+            (errors, *self._gates()),
             engine=self.engine,
             reflect=settings.reflection,
             reuse_port=settings.reuse_port,

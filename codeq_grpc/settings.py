@@ -93,8 +93,16 @@ class Settings(BaseModel):
     requeue_inspect_limit: int = Field(200, ge=1, le=500)
     retention_hours: float = Field(24.0, gt=0)
     max_payload_bytes: int = Field(1 << 20, ge=1, le=3 << 19)
+    max_calls: int = Field(4_000, ge=1)
+    max_calls_per_principal: int = Field(3_000, ge=1)
+    max_calls_per_address: int = Field(3_000, ge=1)
     max_streams: int = Field(2_000, ge=1)
+    max_streams_per_principal: int = Field(1_500, ge=1)
+    max_streams_per_address: int = Field(1_500, ge=1)
     max_watches: int = Field(256, ge=1)
+    max_watches_per_principal: int = Field(192, ge=1)
+    max_watches_per_address: int = Field(192, ge=1)
+    max_failures_per_second: int = Field(20, ge=1)
     max_stream_age_seconds: float = Field(0.0, ge=0)
     drain_seconds: float = Field(20.0, ge=0)
     reflection: bool = False
@@ -138,6 +146,11 @@ class Settings(BaseModel):
         """The same for the log: without user, password and options."""
         parts = urlsplit(self.store_url())
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def places(self, name: str) -> tuple[int, int, int]:
+        """A limit by its name: the server's, each principal's and each address's."""
+        of_principal = getattr(self, f"{name}_per_principal")
+        return getattr(self, name), of_principal, getattr(self, f"{name}_per_address")
 
     def principals(self) -> dict[str, Principal]:
         """Known tokens: SHA-256 -> principal."""

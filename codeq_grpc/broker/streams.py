@@ -14,7 +14,7 @@ from codeq_grpc.broker.wishes import Wish
 from codeq_grpc.broker.workers import Worker, now_ms
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
-from codeq_grpc.core.errors import CodeQError, Draining, TooManyStreams
+from codeq_grpc.core.errors import CodeQError, Draining
 from codeq_grpc.store.rows import pack_claimant
 
 if TYPE_CHECKING:
@@ -101,14 +101,12 @@ class Streams:
         store: TaskStore,
         waiters: Waiters,
         *,
-        most: int,
         max_age: float,
     ) -> None:
         self._registry = registry
         self._lines = lines
         self._store = store
         self._waiters = waiters
-        self._most = most
         self._max_age = max_age
         self._numbers = count(1)
         self._open: set[ClaimStream] = set()
@@ -124,13 +122,11 @@ class Streams:
         self, subscription: Subscription, send: Callable[[Message], Awaitable[None]]
     ) -> None:
         """Runs one stream until it drains or its task is cancelled; `send` returns when the
-        transport took the message. Raises Draining and TooManyStreams.
+        transport took the message. Raises Draining.
         """
         queues = await self._registry.find_all(subscription.tenant, subscription.commands)
         if self._draining:
             raise Draining
-        if len(self._open) >= self._most:
-            raise TooManyStreams(metadata={"limit": str(self._most)})
         stream_id = f"{self._waiters.server}.{next(self._numbers)}"
         stream = ClaimStream(*(stream_id, subscription, queues, self._lines), self._store, send)
         self._open.add(stream)

@@ -10,7 +10,7 @@ from codeq_grpc.broker.reports import not_found
 from codeq_grpc.broker.tasks import as_record
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
-from codeq_grpc.core.errors import CodeQError, Draining, TooManyStreams
+from codeq_grpc.core.errors import CodeQError, Draining
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -86,14 +86,11 @@ class Watches:
         reads: Reads,
         waiters: Waiters,
         background: Background,
-        *,
-        most: int,
     ) -> None:
         self._registry = registry
         self._reads = reads
         self._waiters = waiters
         self._background = background
-        self._most = most
         self._open: set[Watch] = set()
         self._draining = False
 
@@ -126,8 +123,6 @@ class Watches:
     ) -> None:
         if self._draining:
             raise Draining
-        if len(self._open) >= self._most:
-            raise TooManyStreams(metadata={"limit": str(self._most)})
         self._open.add(watch)
         leaves = [self._waiters.watch(queue, watch) for queue in queues]
         try:

@@ -105,11 +105,32 @@ class QueueFull(CodeQError):
     default_retry_after = 5.0
 
 
+class TooManyCalls(CodeQError):
+    """As many calls are under way as may be; call another server or later."""
+
+    reason = "TOO_MANY_CALLS"
+    default_retry_after = 1.0
+
+
 class TooManyStreams(CodeQError):
-    """This server holds as many streams as it may; open it on another one or later."""
+    """As many streams are open as may be; open it on another server or later."""
 
     reason = "TOO_MANY_STREAMS"
     default_retry_after = 1.0
+
+
+class TooManyFailures(CodeQError):
+    """Too many calls without a valid credential came from this address."""
+
+    reason = "TOO_MANY_FAILURES"
+    default_retry_after = 1.0
+
+
+class RequestLate(CodeQError):
+    """The request did not come soon enough after its headers; nothing was done."""
+
+    reason = "REQUEST_LATE"
+    default_retry_after = 0.5
 
 
 class StoreUnavailable(CodeQError):

@@ -19,10 +19,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from codeq.v1 import admin_service_pb2, codeq_service_pb2
 from codeq_grpc import __version__
 from codeq_grpc.core.clock import monotonic
-from codeq_grpc.core.errors import CodeQError, TooManyStreams
+from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.store.health import CHECKS, HARMLESS, check_store, describe_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from codeq_grpc.store.connection import Connection
     from codeq_grpc.store.durability import Durability
 
@@ -37,8 +39,6 @@ DETAILS_KEY: Final = "x-codeq-health"
 _SERVING: Final[Any] = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final[Any] = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN: Final[Any] = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-_WATCHERS: Final = 256
-"""Watch calls at a time: they need no credential."""
 _PERIOD: Final = 1.0
 """Seconds between checks of the store."""
 
@@ -46,9 +46,15 @@ _PERIOD: Final = 1.0
 class Health:
     """What is fit to serve; checks the store every second, and logs what has become of it."""
 
-    def __init__(self, connection: Connection, durability: Durability) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        durability: Durability,
+        under_way: Callable[[], dict[str, int]],
+    ) -> None:
         self._connection = connection
         self._durability = durability
+        self._under_way = under_way
         self._problems: dict[str, str] = {"reachable": "not checked yet"}
         self._store: dict[str, str] = {}
         self._draining = False
@@ -118,7 +124,7 @@ class Health:
         return {"": whole, **dict.fromkeys(SERVICES, whole), **checks}
 
     def details(self) -> dict[str, Any]:
-        """For people: version, uptime, store, and what is wrong by service."""
+        """For people: version, uptime, store, calls under way, and what is wrong by service."""
         reasons = {f"store.{check}": reason for check, reason in self._problems.items()}
         if self._draining:
             reasons["server"] = "the server is draining"
@@ -127,6 +133,7 @@ class Health:
             "uptime_seconds": round(monotonic() - self._began, 1),
             "durability": self._durability.level.value,
             "store": self._store,
+            "under_way": self._under_way(),
             "reasons": reasons,
         }
 
@@ -136,7 +143,6 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
 
     def __init__(self, health: Health) -> None:
         self._health = health
-        self._watching = 0
 
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: Context
@@ -153,20 +159,11 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         """The status of one service and its changes; SERVICE_UNKNOWN for an unknown one. Ends
         when the server drains, after telling so: a watcher must not hold up its shutdown.
         """
-        if self._watching >= _WATCHERS:
-            raise TooManyStreams(metadata={"limit": str(_WATCHERS)})
-        self._watching += 1
-        try:
-            await self._watch(request.service, context)
-        finally:
-            self._watching -= 1
-
-    async def _watch(self, service: str, context: Context) -> None:
         told = None
         while True:
             # Before the status: whatever changes while that is sent is told of, too.
             changed, draining = self._health.changed, self._health.draining
-            status = self._health.statuses().get(service, _UNKNOWN)
+            status = self._health.statuses().get(request.service, _UNKNOWN)
             if status != told:
                 told = status
                 await context.write(health_pb2.HealthCheckResponse(status=status))

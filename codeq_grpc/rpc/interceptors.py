@@ -7,35 +7,43 @@ import inspect
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
 from codeq_grpc.auth.permissions import PERMISSIONS
+from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.errors import (
     CodeQError,
+    CredentialInvalid,
+    CredentialMissing,
     Draining,
     MalformedMessage,
     ScopeMissing,
     StoreUnavailable,
+    TooManyFailures,
 )
 from codeq_grpc.logs import REQUEST_ID
+from codeq_grpc.rpc.arrivals import Arrivals
+from codeq_grpc.rpc.budgets import address_of
 from codeq_grpc.rpc.context import PRINCIPAL, time_remaining
 from codeq_grpc.wire.errors import DETAILS_KEY, to_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Container
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Container
 
     from codeq_grpc.auth.tokens import Tokens
+    from codeq_grpc.rpc.budgets import Budget, Budgets, Failures
 
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
 
 _log = logging.getLogger(__name__)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_CALL_TIME: Final = limits.WAIT_MAX_MS / 1000 + 15
+"""Seconds after which a unary call ends, whatever the client's deadline."""
 _ANSWER_TIME: Final = 0.1
 """Seconds kept of the client's deadline, a fifth of it at most, to answer that the store did
 not."""
@@ -70,13 +78,22 @@ def request_id_of(details: grpc.HandlerCallDetails) -> str:
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns every exception into a status with details, and bounds every unary call in time.
+    """Turns every exception into a status with details, and bounds calls: how many are under way,
+    how long a request may take to come and a unary call in all.
 
     `eager` are methods of which the engine reads the request before it asks anybody.
     """
 
-    def __init__(self, *, call_timeout: float, eager: Container[str] = ()) -> None:
-        self._call_timeout = call_timeout
+    def __init__(
+        self,
+        budgets: Budgets,
+        failures: Failures,
+        *,
+        eager: Container[str] = (),
+    ) -> None:
+        self._budgets = budgets
+        self._failures = failures
+        self._arrivals = Arrivals()
         self._eager = eager
         self._wrapped: dict[str, tuple[Handler, Handler]] = {}
 
@@ -87,45 +104,59 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """Wraps the handler; a refusal by an inner interceptor becomes a handler that aborts."""
         method = handler_call_details.method
-        call = _Call(method, request_id_of(handler_call_details), self._call_timeout)
-        REQUEST_ID.set(call.request_id)
+        budget, request_id = self._budgets.of(method), request_id_of(handler_call_details)
+        call = _Call(method, request_id, budget)
+        REQUEST_ID.set(request_id)
         _CALL.set(call)
         try:
             handler = await continuation(handler_call_details)
         except CodeQError as error:
-            return _refusing(call, error, unary=method in self._eager)
+            return self._refusing(call, error)
         if handler is None:
             return None
         known = self._wrapped.get(method)
         if known is None or known[0] is not handler:
-            known = self._wrapped[method] = (handler, _wrapped(handler))
+            arrivals = None if method in self._eager else self._arrivals
+            known = self._wrapped[method] = (handler, _wrapped(handler, arrivals))
         return known[1]
 
+    def _refusing(self, call: _Call, error: CodeQError) -> Handler:
+        async def refuse(_: Any, context: Context) -> None:
+            answer = error
+            if isinstance(error, CredentialMissing | CredentialInvalid):
+                answer = self._failures.count(address_of(context.peer()), error)
+            await call.abort(context, answer)
 
-def _refusing(call: _Call, error: CodeQError, *, unary: bool) -> Handler:
-    # A unary handler would wait for a request message that an attacker never sends, and hold
-    # its place till then; a streaming one runs at once. Where the engine has the message before
-    # it asks, there is nothing to wait for, and a unary one fits every kind of method.
-    async def refuse(_: Any, context: Context) -> None:
-        await call.abort(context, error)
-
-    make = grpc.unary_unary_rpc_method_handler if unary else grpc.stream_stream_rpc_method_handler
-    return make(refuse)
+        # Without waiting for a request, which an attacker never sends. Where the engine has read
+        # it already, a unary handler fits every kind of method.
+        streaming = call.method not in self._eager
+        return _HANDLERS[streaming, streaming](refuse)
 
 
-def _wrapped(handler: Handler) -> Handler:
-    parse = _tolerant(handler.request_deserializer)
-    serialize = _ready_or(handler.response_serializer)
+_HANDLERS: Final[dict[tuple[bool, bool], Callable[..., Handler]]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+"""By whether there are streams of requests and of responses."""
+
+
+def _wrapped(handler: Handler, arrivals: Arrivals | None) -> Handler:
+    """With `arrivals`, the handler is called when the headers are there: grpcio would else wait for
+    the single request first, as long as the caller likes, and ask nobody.
+    """
     behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_stream
+    if handler.request_streaming:
+        arrivals = None
+    timed = not handler.response_streaming
 
-    async def unary(request: Any, context: Context) -> Any:
-        return await _CALL.get().serve(behaviour, request, context, timed=True)
-
-    async def stream(request: Any, context: Context) -> None:
-        await _CALL.get().serve(sending, request, context, timed=False)
+    async def serve(request: Any, context: Context) -> Any:
+        work = behaviour if timed else sending
+        return await _CALL.get().serve(work, request, context, arrivals, timed=timed)
 
     async def sending(request: Any, context: Context) -> None:
-        if isinstance(request, AsyncIterable):
+        if handler.request_streaming:
             request = _well_formed(request)
         if inspect.isasyncgenfunction(behaviour):
             async for message in behaviour(request, context):
@@ -133,14 +164,10 @@ def _wrapped(handler: Handler) -> Handler:
         else:
             await behaviour(request, context)
 
-    if not handler.response_streaming:
-        return grpc.unary_unary_rpc_method_handler(unary, parse, serialize)
-    make = (
-        grpc.stream_stream_rpc_method_handler
-        if handler.request_streaming
-        else grpc.unary_stream_rpc_method_handler
-    )
-    return make(stream, parse, serialize)
+    streaming = handler.request_streaming or arrivals is not None
+    make = _HANDLERS[streaming, handler.response_streaming]
+    parse = _tolerant(handler.request_deserializer)
+    return make(serve, parse, _ready_or(handler.response_serializer))
 
 
 def _ready_or(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes] | None:
@@ -164,16 +191,30 @@ async def _well_formed(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
 class _Call:
     """One call on its way through the server."""
 
-    def __init__(self, method: str, request_id: str, timeout: float) -> None:
+    def __init__(self, method: str, request_id: str, budget: Budget) -> None:
         self.method = method
         self.request_id = request_id
-        self._timeout = timeout
+        self._budget = budget
         self._began = monotonic()
 
-    async def serve(self, behaviour: Any, request: Any, context: Context, *, timed: bool) -> Any:
-        """Runs the behaviour; whatever it raises becomes a status."""
+    async def serve(
+        self,
+        behaviour: Any,
+        request: Any,
+        context: Context,
+        arrivals: Arrivals | None,
+        *,
+        timed: bool,
+    ) -> Any:
+        """Runs the behaviour; whatever it raises becomes a status. With `arrivals` the request is
+        still to come.
+        """
         context.set_trailing_metadata((("x-request-id", self.request_id),))
         try:
+            leave: Any = self._budget.take(PRINCIPAL.get(None), address_of(context.peer()))
+            context.add_done_callback(leave)
+            if arrivals is not None:
+                request = await arrivals.read(context)
             _check_parsed(request)
             async with asyncio.timeout(self._limit(context) if timed else None):
                 result = await behaviour(request, context)
@@ -200,10 +241,10 @@ class _Call:
     def _limit(self, context: Context) -> float:
         remaining = time_remaining(context)
         if remaining is None:
-            return self._timeout
+            return _CALL_TIME
         if remaining <= 0:
             raise StoreUnavailable("the deadline has passed; nothing was done")
-        return min(self._timeout, max(remaining - _ANSWER_TIME, remaining * 0.8))
+        return min(_CALL_TIME, max(remaining - _ANSWER_TIME, remaining * 0.8))
 
     async def abort(self, context: Context, error: CodeQError) -> None:
         """Ends the call with the error's status and details."""
@@ -211,7 +252,8 @@ class _Call:
             _log.error("internal error: %s", error.message, extra={"method": self.method})
             error = CodeQError(f"internal error, request id {self.request_id}")
         code, message, details = to_status(error)
-        self._log(logging.INFO, code.name, reason=error.reason, detail=message)
+        level = logging.DEBUG if type(error) is TooManyFailures else logging.INFO
+        self._log(level, code.name, reason=error.reason, detail=message)
         await context.abort(
             code, message, ((DETAILS_KEY, details), ("x-request-id", self.request_id))
         )

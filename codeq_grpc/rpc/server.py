@@ -12,18 +12,13 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from codeq.v1 import admin_service_pb2_grpc, codeq_service_pb2_grpc
 from codeq_grpc.core import limits
 from codeq_grpc.rpc.health import SERVICES
-from codeq_grpc.rpc.interceptors import ErrorInterceptor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
 
     from codeq_grpc.rpc.admin_service import AdminServicer
     from codeq_grpc.rpc.codeq_service import CodeQServicer
-    from codeq_grpc.rpc.engines import Engine
+    from codeq_grpc.rpc.engines import Engine, Interceptors
     from codeq_grpc.rpc.health import HealthServicer
-
-_CALL_TIMEOUT: Final = limits.WAIT_MAX_MS / 1000 + 15
-"""Seconds after which a unary call ends, whatever the client's deadline."""
 
 OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     # A dead peer is noticed within the sum of the two; ping_timeout is what bounds it.
@@ -49,18 +44,15 @@ def build_server(
     servicer: CodeQServicer,
     admin: AdminServicer,
     health: HealthServicer,
-    gates: Sequence[grpc.aio.ServerInterceptor],
+    interceptors: Interceptors,
     *,
     engine: Engine,
     reflect: bool,
     reuse_port: bool,
 ) -> grpc.aio.Server:
-    """A server without ports, whose calls go through `gates`. `reflect` adds reflection, v1 and
-    v1alpha.
-    """
-    errors = ErrorInterceptor(call_timeout=_CALL_TIMEOUT, eager=engine.eager)
+    """A server without ports. `reflect` adds reflection, v1 and v1alpha."""
     options = (*OPTIONS, ("grpc.so_reuseport", int(reuse_port)))
-    server = engine.make((errors, *gates), options)
+    server = engine.make(interceptors, options)
     codeq_service_pb2_grpc.add_CodeQServiceServicer_to_server(servicer, server)
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)

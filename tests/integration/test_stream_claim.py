@@ -221,7 +221,7 @@ async def test_more_streams_than_allowed_are_refused(store: StoreProcess) -> Non
                     acme.start("StreamClaim", stream_request(), timeout=5).read()
                 )
                 assert refusal.kind == ("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
-                assert refusal.metadata == {"limit": "2"}
+                assert refusal.metadata == {"budget": "max_streams", "limit": "2"}
                 assert refusal.retry_after
 
             async def opens() -> bool:

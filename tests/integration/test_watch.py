@@ -204,7 +204,7 @@ async def test_more_watches_than_allowed_are_refused(store: StoreProcess) -> Non
             async with WatchReader(acme, by_filter()):
                 refusal = await refused(ask(acme, "WatchTasks", request))
                 assert refusal.kind == ("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
-                assert refusal.metadata == {"limit": "2"}
+                assert refusal.metadata == {"budget": "max_watches", "limit": "2"}
                 assert refusal.retry_after
 
             async def opens() -> bool:

@@ -56,6 +56,7 @@ def settings_for(store: StoreProcess, **more: Any) -> Settings:
         "grpc_port": 0,
         "http_port": 0,
         "drain_seconds": 5.0,
+        "max_failures_per_second": 1_000_000,
     }
     return Settings(**{**given, "tokens": entries, **more})
 

@@ -12,6 +12,7 @@ from codeq_grpc.wire.errors import CODES
 from codeq_grpc.wire.specs import SpecChecker
 
 SPEC_BYTES = SpecChecker(payload_bytes=limits.PAYLOAD_BYTES).spec_bytes
+DEFAULTS = Settings.model_validate({})
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 
 
@@ -22,6 +23,10 @@ def _rows() -> dict[str, str]:
 
 def _span(least_ms: int, most_ms: int) -> str:
     return f"{least_ms // 1000} to {most_ms // 1000} s"
+
+
+def _places(name: str) -> str:
+    return ", ".join(map(str, DEFAULTS.places(name))) + " (settings)"
 
 
 def test_every_limit_is_documented_with_its_value() -> None:
@@ -75,7 +80,14 @@ def test_every_limit_is_documented_with_its_value() -> None:
         "tasks in a selector, limit of a selector": f"{limits.SELECTED_TASKS}",
         "reason of a cancel": f"{limits.REASON_CHARS} characters",
         "spread": _span(0, limits.SPREAD_MAX_MS),
-        "watches of one server": f"{Settings.model_fields['max_watches'].default} (setting)",
+        "calls under way: of one server, principal, address": _places("max_calls"),
+        "streams: of one server, principal, address": _places("max_streams"),
+        "watches: of one server, principal, address": _places("max_watches"),
+        "health checks of one address": f"{limits.HEALTH_CHECKS_PER_ADDRESS}",
+        "health watches: of one server, address": f"{limits.HEALTH_WATCHES}, "
+        f"{limits.HEALTH_WATCHES_PER_ADDRESS}",
+        "failed authentications of one address in a second": f"{DEFAULTS.max_failures_per_second}"
+        " (setting)",
         "pause_reason": f"{limits.PAUSE_REASON_CHARS} characters",
         "max_claims_per_second": f"0 to {limits.CLAIM_RATE_MAX:.0f}",
         "max_in_progress": f"0 to {limits.IN_PROGRESS_MAX}",
