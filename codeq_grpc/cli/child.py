@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from codeq_grpc import logs
-from codeq_grpc.cli.running import collect_seldom, silence_grpc
+from codeq_grpc.cli.running import collect_seldom, give_memory_back, silence_grpc
 from codeq_grpc.processes.channel import Channel
 from codeq_grpc.processes.orphans import die, die_with_parent
 
@@ -68,6 +68,7 @@ async def _serve(orders: Message, channel: Channel, stop: asyncio.Event) -> None
 
     siblings: list[dict[str, Any]] = []
     collect_seldom()
+    give_memory_back()
     listeners = [socket.socket(fileno=fileno) for fileno in orders["http"]]
     app = App(settings, Shared(server_id, listeners, lambda: siblings))
     hearing = asyncio.create_task(_hear(channel, siblings))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import os
+import resource
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 from codeq_grpc import logs
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
 
     from codeq_grpc.core.ports import Ports
     from codeq_grpc.settings import Settings
+
+
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
+"""Numbers of malloc.h."""
 
 
 def silence_grpc() -> None:
@@ -33,6 +40,25 @@ def collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+def give_memory_back() -> None:
+    """Has glibc return large blocks to the system once they are free. Else it comes to keep them
+    for the next large message, in one heap for each thread.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_MMAP_THRESHOLD, 256 << 10)
+        libc.mallopt(_M_ARENA_MAX, 2)
+
+
+def open_many_files() -> None:
+    """As many connections as the system allows: what a shell or a service manager sets, 1,024 as a
+    rule, is less than a server has streams.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # macOS says "any number", and means fewer
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextlib.asynccontextmanager
@@ -64,6 +90,7 @@ async def serve_until_stopped(
     and GaveUp.
     """
     logs.set_up(settings.log_level, settings.log_format, ZoneInfo(settings.timezone))
+    open_many_files()
     if settings.processes > 1:
         from codeq_grpc.processes import fleet
 
@@ -72,4 +99,5 @@ async def serve_until_stopped(
     from codeq_grpc.app import run
 
     collect_seldom()
+    give_memory_back()
     await run(settings, stop, ready)

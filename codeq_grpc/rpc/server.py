@@ -35,7 +35,14 @@ OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("grpc.max_metadata_size", limits.METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", limits.METADATA_BYTES),
     ("grpc.max_concurrent_streams", 1_000),
+    # Calls that Python has yet to take up. Of more than 1,000 grpcio cancels some at random by
+    # itself, so that a flood of refused calls costs others theirs.
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 10_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
+    # Without it, as much as 64 KiB of a stream come in before somebody reads it. With it, calls
+    # that are refused unread took in megabytes each.
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.max_connection_idle_ms", 600_000),
 )
 
