@@ -226,3 +226,16 @@ async def test_task_whose_key_leads_to_no_other_any_more_is_redriven(
         driver.clock.advance(1)
         assert (await driver.prune(indexes="t"))[1] == 1
     assert await driver.redrive(old) == [(b"REDRIVEN", TaskState.PENDING)]
+
+
+async def test_task_whose_deletion_was_aborted_stays_as_it_is(driver: QueueDriver) -> None:
+    """Its body went first: there is nothing to run."""
+    name, whole = await ended(driver, "failed"), await ended(driver, "failed")
+    body = driver.snapshot().bodies[name]
+    driver.admin.call("HDEL", driver.key("b"), name)
+    assert await driver.redrive(name, whole) == [
+        (b"UNKNOWN", TaskState.FAILED),
+        (b"REDRIVEN", TaskState.PENDING),
+    ]
+    assert await driver.claim_names() == [whole]
+    driver.admin.call("HSET", driver.key("b"), name, body)

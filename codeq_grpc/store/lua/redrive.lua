@@ -1,8 +1,8 @@
 #!lua
 -- Makes FAILED, CANCELLED and EXPIRED tasks claimable again, with fresh attempts. An expire_time
 -- that would have passed by then is dropped. One whose idempotency key leads to another task by now
--- is refused: there would be two.
--- KEYS: s w m z l y t d c a e g u k kw p x r
+-- is refused: there would be two. One without a body is as good as gone: deleting it was aborted.
+-- KEYS: s w m b z l y t d c a e g u k kw p x r
 -- ARGV: id and delay in ms of each
 -- Reply: OK, now, then of each REDRIVEN, REFUSED, SUPERSEDED or UNKNOWN, and its state
 -- @include queue
@@ -51,6 +51,7 @@ local superseded = find_superseded(rows)
 local function redrive(id, row, delay)
   if not row then return 'UNKNOWN' end
   if row[STATE] <= COMPLETED then return 'REFUSED' end
+  if redis.call('HEXISTS', b, id) == 0 then return 'UNKNOWN' end
   if superseded[id] then return 'SUPERSEDED' end
   row[ATTEMPT], row[ENDING] = 0, 0
   if row[STATE] ~= FAILED then set_flag(row, TWICE, true) end
