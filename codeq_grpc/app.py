@@ -14,6 +14,7 @@ from codeq_grpc.broker.background import Background
 from codeq_grpc.broker.bulk import Bulk
 from codeq_grpc.broker.claims import Claims
 from codeq_grpc.broker.dependencies import Dependencies
+from codeq_grpc.broker.doctor import Doctor
 from codeq_grpc.broker.lines import Lines
 from codeq_grpc.broker.queues import Queues
 from codeq_grpc.broker.reports import Reports
@@ -46,6 +47,7 @@ from codeq_grpc.rpc.server import build_server
 from codeq_grpc.store.connection import Connection
 from codeq_grpc.store.durability import WAITS, Durability
 from codeq_grpc.store.embedded import StateInUse, StoreDidNotStart, embedded_store
+from codeq_grpc.store.examining import Examining
 from codeq_grpc.store.outbox import Outbox
 from codeq_grpc.store.presence import PresenceStore
 from codeq_grpc.store.queues import QueueStore
@@ -71,6 +73,7 @@ __all__ = (
     "Shared",
     "StateInUse",
     "StoreDidNotStart",
+    "doctor",
     "embedded_store",
     "hash_token",
     "run",
@@ -325,6 +328,26 @@ class _LostWakeups:
         if cause not in why:
             why = f"{why} ({cause})"
         _log.warning("no wake-ups from the store: %s", why, extra={"store": self._store})
+
+
+@contextlib.asynccontextmanager
+async def doctor(settings: Settings, *, repair: bool, restore: bool) -> AsyncIterator[Doctor]:
+    """Looks at the store itself, whether a server runs or not."""
+    connection = Connection(settings.store_url(), timeout=settings.store_timeout_seconds, size=4)
+    attempts = RetryPolicy().max_attempts
+    try:
+        yield Doctor(
+            Registry(connection),
+            Examining(
+                connection,
+                repair=repair,
+                restore=restore,
+                max_attempts=attempts,
+                error=problems.DAMAGED,
+            ),
+        )
+    finally:
+        await connection.close()
 
 
 async def run(settings: Settings, stop: asyncio.Event, ready: Callable[[Ports], None]) -> None:

@@ -14,6 +14,7 @@ import click
 from codeq_grpc import __version__
 from codeq_grpc.cli.bench import bench
 from codeq_grpc.cli.dev import dev
+from codeq_grpc.cli.doctor import doctor
 from codeq_grpc.cli.enqueue import enqueue
 from codeq_grpc.cli.groups import Ordered
 from codeq_grpc.cli.queues import queues
@@ -31,7 +32,7 @@ def codeq() -> None:
     """Work with codeQ, a task queue in front of Redis or Valkey."""
 
 
-for command in (dev, enqueue, work, queues, tasks, workers, top, serve, token, bench):
+for command in (dev, enqueue, work, queues, tasks, workers, top, serve, token, doctor, bench):
     codeq.add_command(command)
 
 

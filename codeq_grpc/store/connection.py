@@ -289,6 +289,12 @@ class Connection:
         async with self._call():
             return int(await self._redis.hget(keys.REGISTRY[2], name) or 0)
 
+    async def scan(self, cursor: int, pattern: str, count: int) -> tuple[int, list[bytes]]:
+        """Some keys of that pattern, and where to go on, 0 at the end."""
+        async with self._call():
+            reply: Any = await self._redis.scan(cursor, pattern, count)
+            return int(reply[0]), reply[1]
+
     async def info(self) -> dict[str, Any]:
         """INFO of the store, parsed."""
         async with self._call():

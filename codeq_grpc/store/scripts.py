@@ -86,6 +86,12 @@ SETTLE: Final = _load("settle")
 FOLLOW: Final = _load("follow")
 RESOLVE: Final = _load("resolve")
 REGISTER: Final = _load("register")
+ENTRIES: Final = _load("entries")
+FOLLOWS: Final = _load("follows")
+VITALS: Final = _load("vitals")
+EXAMINE: Final = _load("examine")
+SET_ASIDE: Final = _load("set_aside")
+EXAMINE_REGISTRY: Final = _load("examine_registry")
 PRESENT: Final = _load("present")
 PRESENCE: Final = _load("presence")
 STAMP: Final = _load("stamp")
@@ -119,6 +125,12 @@ ALL: Final = (
     FOLLOW,
     RESOLVE,
     REGISTER,
+    ENTRIES,
+    FOLLOWS,
+    VITALS,
+    EXAMINE,
+    SET_ASIDE,
+    EXAMINE_REGISTRY,
     PRESENT,
     PRESENCE,
     STAMP,

@@ -16,6 +16,9 @@ ATTEMPT_TIMEOUT: Final = TaskError(
 EXPIRED: Final = TaskError(
     type="expired", message="expire_time passed before a worker finished the task"
 ).SerializeToString()
+DAMAGED: Final = TaskError(
+    type="damaged", message="the store lost the payload of this task, or what it depends on"
+).SerializeToString()
 PURGED: Final = TaskError(type="cancelled", message="the queue was purged").SerializeToString()
 
 _ENDS: Final = {

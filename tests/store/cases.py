@@ -339,6 +339,7 @@ NEVER: Final = {
     "reap": {"RPUSH"},
     "sweep": {"RPUSH", "ZRANGE"},
     "resolve": {"HINCRBY", "LPUSH", "ZCARD", "ZRANGEBYLEX"},
+    "examine": {"HINCRBY"},
 }
 """Of lib/flush.lua, for what does not come to be in a script: tasks that are put back, scheduled,
 made claimable, let in when a key is free, or ended; totals.

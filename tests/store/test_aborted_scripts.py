@@ -4,7 +4,8 @@ The store does not roll back. Scripts therefore write the new index first, then 
 leave the old index last; here each write of each script in turn is the one that does not happen.
 Whatever it leaves, every acked task is in the index that its meta names, and a life as usual
 (promote, reap, sweep, deliver, claim, complete, prune) brings each to its end and every key to
-nothing.
+nothing. What no task accounts for then, the doctor finds and removes; run at once, it leaves the
+queue as if no script had ever stopped.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from tests.store.cases import NEVER, WRITING
 from tests.store.making import FAR_MS, TTL_MS, keyed
 from tests.support.aborting import AbortingConnection, writes_of
 from tests.support.clock import START_MS, VirtualClock
+from tests.support.consistency import inconsistencies
 from tests.support.courier import deliver
 from tests.support.driver import LEASE_MS, QueueDriver, leases_of, task
+from tests.support.examined import assert_mended
 from tests.support.snapshot import CANCELLING, PARKED
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from tests.support.snapshot import Meta, Snapshot
     from tests.support.stores import StoreProcess
 
+LEFT_ALONE, REPEATED, MENDED = "left-alone", "repeated", "mended"
 BY_NAME: Final = {script.name: script for script in scripts.ALL}
 
 
@@ -158,8 +162,18 @@ async def assert_nothing_stays(driver: QueueDriver, before: Snapshot) -> None:
     assert {name for _, name in state.labels | state.followers}.isdisjoint(known)
 
 
+async def assert_doctor_removes_the_rest(driver: QueueDriver) -> None:
+    await assert_mended(driver)
+    await deliver(driver)
+    state = driver.snapshot()
+    assert not any([state.metas, state.bodies, state.outcomes, state.labels, state.remembered])
+    assert not any([state.windows, state.holders, state.parked, state.parents, state.followers])
+    assert not any([state.waited, state.expiries, *state.indexes.values()])
+    assert inconsistencies(state, driver.clock.ms) == []
+
+
 async def abort_and_live_on(
-    driver: QueueDriver, connection: AbortingConnection, case: Case, write: int, *, repeat: bool
+    driver: QueueDriver, connection: AbortingConnection, case: Case, write: int, then: str
 ) -> str:
     """The command that was left out; empty when the script has fewer writes than that."""
     driver.admin.call("FLUSHALL")
@@ -174,36 +188,69 @@ async def abort_and_live_on(
         assert connection.aborted
     aborted = connection.aborted
     assert_reachable(driver.snapshot(), before, driver.clock.ms)
-    if aborted and repeat:
+    if aborted and then == REPEATED:
         await act()
         assert_reachable(driver.snapshot(), before, driver.clock.ms)
+    if then == MENDED:
+        await assert_mended(driver)
+        await deliver(driver)
+        assert inconsistencies(driver.snapshot(), driver.clock.ms) == []
+        assert_reachable(driver.snapshot(), before, driver.clock.ms)
     await assert_all_end_well(driver, before)
+    await assert_doctor_removes_the_rest(driver)
     return aborted
 
 
-@pytest.mark.parametrize("repeat", [False, True], ids=["left-alone", "repeated"])
+@pytest.mark.parametrize("then", [LEFT_ALONE, REPEATED, MENDED])
 @pytest.mark.parametrize("script", WRITING)
 async def test_no_task_is_lost_nor_stuck_nor_run_after_its_end_wherever_the_script_stops(
     driver: QueueDriver,
     aborting: AbortingConnection,
     listen: Callable[[str], Ear],
     script: str,
-    repeat: bool,
+    then: str,
 ) -> None:
     listen("srv")
     left_out: set[str] = set()
     for case in WRITING[script]:
         for write in itertools.count(1):
-            aborted = await abort_and_live_on(driver, aborting, case, write, repeat=repeat)
+            aborted = await abort_and_live_on(driver, aborting, case, write, then)
             if not aborted:
                 break
             left_out.add(aborted)
     assert left_out == writes_of(BY_NAME[script]) - NEVER.get(script, set())
 
 
+ELSEWHERE: Final = {"register", "present", "stamp", "vitals", "examine", "set_aside", "examine_registry"}
+"""Scripts that write, and have tests of their own for it."""
+
+
 def test_every_script_that_writes_is_among_these() -> None:
     writing = {script.name for script in scripts.ALL if writes_of(script)}
-    assert writing == WRITING.keys() | {"register", "present", "stamp"}
+    assert writing == WRITING.keys() | ELSEWHERE
+
+
+async def test_task_whose_deletion_stopped_midway_is_whole_or_is_not_redriven(
+    driver: QueueDriver, aborting: AbortingConnection
+) -> None:
+    for write in itertools.count(1):
+        driver.admin.call("FLUSHALL")
+        names = await driver.enqueue(keyed("a"), task(b"plain"))
+        await driver.cancel(*names)
+        driver.clock.advance(1)
+        aborting.abort("prune", write)
+        try:
+            await driver.prune()
+        except CodeQError:
+            assert aborting.aborted
+        words = dict(zip(names, [word for word, _ in await driver.redrive(*names)], strict=True))
+        state = driver.snapshot()
+        redriven = {name for name, word in words.items() if word == b"REDRIVEN"}
+        assert redriven == state.bodies.keys() & state.metas.keys()
+        assert {lease.name for lease in leases_of(await driver.claim(9))} == redriven
+        await assert_mended(driver)
+        if not aborting.aborted:
+            return
 
 
 async def test_repeating_an_aborted_enqueue_makes_one_task_of_each_key(

@@ -17,6 +17,8 @@ FRAGMENTS = sorted((FOLDER / "lib").glob("*.lua"))
 LISTS = tuple(f"r{priority}" for priority in range(10))
 OTHER_KEYS = {
     "register": {"last", "numbers", "names"},
+    "examine_registry": {"last", "numbers", "names"},
+    "set_aside": {"key", "aside"},
     "present": {"live"},
     "presence": {"live"},
     "stamp": {"stamp"},

@@ -128,8 +128,15 @@ def _unexpiring(snapshot: Snapshot) -> Iterator[str]:
             yield f"{name.hex()} expires at {expected}, the index says {told}"
 
 
+def _is_bodiless(meta: Meta) -> bool:
+    """Whether the body may be lost, as a doctor has noted; no attempt comes any more."""
+    last = meta.state == TaskState.IN_PROGRESS and meta.attempt == meta.max_attempts
+    return meta.body == 0 and (meta.state in TERMINAL or last)
+
+
 def _malformed(snapshot: Snapshot) -> Iterator[str]:
-    if snapshot.bodies.keys() != snapshot.metas.keys():
+    bodiless = {name for name, meta in snapshot.metas.items() if _is_bodiless(meta)}
+    if snapshot.bodies.keys() - bodiless != snapshot.metas.keys() - bodiless:
         yield "bodies and metas are not of the same tasks"
     for name, meta in snapshot.metas.items():
         if len(snapshot.bodies.get(name, b"")) != meta.body:

@@ -52,7 +52,7 @@ async def deliver(driver: QueueDriver, *, most: int = 100) -> int:
             if entry.kind == "B":
                 await follow(driver, entry)
                 await driver.settle(entry)
-            elif entry.state in TERMINAL:
+            elif entry.state in {0, *TERMINAL}:
                 await tell(driver, entry)
                 await driver.settle(entry)
             else:

@@ -1,0 +1,194 @@
+"""Looks at what a queue's keys hold, and mends it: one bounded script call each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from codeq_grpc.core.findings import Finding
+from codeq_grpc.store import keys, scripts
+from codeq_grpc.store.calls import Calls
+from codeq_grpc.store.keys import Queue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from codeq_grpc.store.connection import Connection
+
+PARTS: Final = (
+    *("m", "b", "z", "l", "y", "t", "d", "c", "a", "e", "o", "v"),
+    *("u", "ux", "k", "kw", "p", "f", "x", "g", "h"),
+)
+"""Keys to look at, in an order in which what mends one is seen in the next."""
+_COUNTS: Final = {"m": 100, "b": 20, "o": 20, "k": 5}
+"""How much to look at in one call, where an entry may be large or means several looks."""
+_COUNT: Final = 200
+ENTRIES: Final = 1_000
+"""Of a list in one call; with fewer its head is reached."""
+_NAMES: Final = {"o": (0, 7), "v": (-7, None), "kw": (-7, None), "f": (0, 7), "x": (1, None)}
+"""Where in an entry the name of its task stands."""
+_KEYED: Final = frozenset({"u", "ux", "k", "h"})
+"""Their entries are keys of producers, or names of servers."""
+_NAME_BYTES: Final = 7
+_PATTERN: Final = "codeq:{*/*/*}:m"
+
+
+class Pending(NamedTuple):
+    """A task that must stand in a list, since when it has not changed, whether it may twice."""
+
+    name: bytes
+    priority: int
+    changed_ms: int
+    twice: bool
+
+
+class Blocked(NamedTuple):
+    """A task that waits for others to tell it, and which those are."""
+
+    name: bytes
+    changed_ms: int
+    parents: list[str]
+
+
+class Suspect(NamedTuple):
+    """A task of which several looks say that something is wrong, if it has not changed since."""
+
+    name: bytes
+    changed_ms: int
+    parent: str = ""
+
+
+class Seen(NamedTuple):
+    """A reply: the store's time; where to go on, empty at the end; how many entries it met."""
+
+    now_ms: int
+    cursor: bytes
+    looked: int
+    findings: list[Finding]
+    pending: list[Pending]
+    blocked: list[Blocked]
+
+
+class Examining(Calls):
+    """Whoever repeats any of it finds less, never more. With `restore` a body without a row becomes
+    a task even if nothing shows that it ever was one.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        repair: bool,
+        restore: bool = False,
+        max_attempts: int,
+        error: bytes,
+    ) -> None:
+        super().__init__(connection)
+        self.repair = repair
+        self._options = (int(repair), int(restore), max_attempts, error)
+
+    async def vitals(self, queue: Queue) -> list[Finding]:
+        """Types of keys, and fields on which every script would break."""
+        reply = await self._run(scripts.VITALS, queue, self._options[:1])
+        found = _findings(queue, reply[1:], mended=self.repair)
+        return [
+            await self._set_aside(queue, one) if one.kind == "wrong_type" else one for one in found
+        ]
+
+    async def _set_aside(self, queue: Queue, one: Finding) -> Finding:
+        if not self.repair:
+            return one
+        key = queue.keys[one.where]
+        aside = key.removesuffix(one.where.encode()) + b"aside:" + one.where.encode()
+        await self._connection.run(scripts.SET_ASIDE, (key, aside), (one.entry,))
+        return one
+
+    async def part(self, queue: Queue, part: str, cursor: bytes) -> Seen:
+        """Some of what one key holds; `cursor` is 0 at first."""
+        return await self._examine(queue, part, (cursor, _COUNTS.get(part, _COUNT)))
+
+    async def confirm(self, queue: Queue, what: str, suspects: Sequence[Suspect]) -> Seen:
+        """Which suspects are UNLISTED, TWICE or UNFOLLOWED in truth."""
+        return await self._examine(queue, what, [part for one in suspects for part in one])
+
+    async def _examine(self, queue: Queue, what: str, args: Sequence[Any]) -> Seen:
+        reply = await self._run(scripts.EXAMINE, queue, (*self._options, what, *args))
+        _, now, cursor, looked, found, pending, blocked = reply
+        ps, bs = iter(pending), iter(blocked)
+        return Seen(
+            now,
+            b"" if cursor == b"0" else cursor,
+            looked,
+            _findings(queue, found, mended=self.repair),
+            [Pending(n, p, at, twice == 1) for n, p, at, twice in zip(ps, ps, ps, ps, strict=True)],
+            [Blocked(n, at, _ids(raw)) for n, at, raw in zip(bs, bs, bs, strict=True)],
+        )
+
+    async def entries(self, queue: Queue, priority: int, skip: int) -> tuple[int, list[bytes]]:
+        """The store's time, and a piece of a list that ends `skip` entries before its tail."""
+        _, now, names = await self._run(scripts.ENTRIES, queue, (priority, skip, ENTRIES))
+        return now, names
+
+    async def follows(self, queue: Queue, pairs: Sequence[tuple[bytes, str]]) -> list[bool]:
+        """Whether tasks know of those (by id) that wait for them."""
+        members = [name + follower.encode() for name, follower in pairs]
+        return [known == 1 for known in (await self._run(scripts.FOLLOWS, queue, members))[1:]]
+
+    async def registry(self, part: str, cursor: bytes) -> tuple[bytes, list[Finding]]:
+        """Some `numbers` or `names` of the registry."""
+        args = (int(self.repair), part, cursor, _COUNT)
+        _, cursor, *found = await self._connection.run(
+            scripts.EXAMINE_REGISTRY, keys.REGISTRY, args
+        )
+        it = iter(found)
+        return b"" if cursor == b"0" else cursor, [
+            Finding(kind.decode(), "", where.decode(), "", _shown(entry), self.repair)
+            for kind, where, entry in zip(it, it, it, strict=True)
+        ]
+
+    async def queues(self) -> list[Queue]:
+        """Every queue that has a number; one whose row cannot be read is left out."""
+        rows = await self._connection.read_registry()
+        found = {}
+        for number, name in rows.items():
+            tenant, slash, command = name.decode(errors="replace").partition("/")
+            if slash and number.isdigit():
+                found[name] = Queue(tenant, command, int(number))
+        return [found[name] for name in sorted(found)]
+
+    async def unregistered(self, cursor: int) -> tuple[int, list[Finding]]:
+        """Queues among some keys of the store that have tasks and no number."""
+        cursor, found = await self._connection.scan(cursor, _PATTERN, _COUNT)
+        findings = []
+        for key in found:
+            name = key.split(b"{", 1)[1].rsplit(b"/", 1)[0].decode(errors="replace")
+            if await self._connection.registry_number(name) == 0:
+                findings.append(Finding("unregistered", name, "names", "", name, self.repair))
+                if self.repair:
+                    await self._connection.run(scripts.REGISTER, keys.REGISTRY, (name, 0))
+        return cursor, findings
+
+
+def _ids(raw: bytes) -> list[str]:
+    text = raw.decode()
+    return [text[at : at + 18] for at in range(0, len(text), 18)]
+
+
+def _findings(queue: Queue, found: Sequence[bytes], *, mended: bool) -> list[Finding]:
+    it, name = iter(found), f"{queue.tenant}/{queue.command}"
+    return [
+        Finding(kind.decode(), name, where.decode(), *_about(queue, where.decode(), entry), mended)
+        for kind, where, entry in zip(it, it, it, strict=True)
+    ]
+
+
+def _about(queue: Queue, where: str, entry: bytes) -> tuple[str, str]:
+    """Id of the task if it is about one, and the entry, printable."""
+    start, end = _NAMES.get(where, (0, None))
+    task = entry if len(entry) == _NAME_BYTES else entry[start:end]
+    is_task = len(task) == _NAME_BYTES and where not in _KEYED
+    return queue.task_id(task) if is_task else "", _shown(entry)
+
+
+def _shown(entry: bytes) -> str:
+    text = entry.decode(errors="backslashreplace")
+    return text if text.isprintable() else entry.hex()

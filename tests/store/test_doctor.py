@@ -1,0 +1,325 @@
+"""Whatever a raw command has damaged is told, and mended; what is undamaged is left alone."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typing_extensions import override
+
+from codeq_grpc.core.errors import CodeQError
+from codeq_grpc.core.findings import KINDS
+from codeq_grpc.core.task import TERMINAL, TaskState
+from codeq_grpc.store.examining import PARTS
+from codeq_grpc.store.keys import SUFFIXES, Queue
+from codeq_grpc.store.registry import Registry
+from tests.store.cases import WRITING
+from tests.store.damages import DAMAGES, MANY, NAME, do_all, populate
+from tests.store.test_random_walks import live_on
+from tests.support.aborting import AbortingConnection
+from tests.support.clock import START_MS, ClockedConnection, VirtualClock
+from tests.support.consistency import inconsistencies
+from tests.support.courier import deliver
+from tests.support.driver import QueueDriver, task
+from tests.support.examined import assert_mended, doctor, examine
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from codeq_grpc.core.retry import RetryPolicy
+    from codeq_grpc.store.scripts import Script
+    from tests.store.damages import Damage
+    from tests.support.admin import Admin
+    from tests.support.stores import StoreProcess
+
+every_damage = pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.name)
+
+
+def assert_consistent(driver: QueueDriver) -> None:
+    assert inconsistencies(driver.snapshot(), driver.clock.ms) == []
+
+
+def rows(driver: QueueDriver) -> set[tuple[bytes, bytes]]:
+    """Names and rows, as they are."""
+    flat = driver.admin.call("HGETALL", driver.key("m"))
+    return set(zip(flat[::2], flat[1::2], strict=True))
+
+
+def damage_to(driver: QueueDriver, damage: Damage) -> set[bytes]:
+    """Tasks whose rows it changes."""
+    before = rows(driver)
+    damage.do(driver)
+    return {name for name, _ in before ^ rows(driver)}
+
+
+@pytest.mark.parametrize("script", WRITING)
+async def test_nothing_is_found_after_scripts_that_ran_whole(
+    driver: QueueDriver, script: str
+) -> None:
+    for case in WRITING[script]:
+        driver.admin.call("FLUSHALL")
+        driver.clock.ms = START_MS
+        act = await case(driver)
+        if not inconsistencies(driver.snapshot(), driver.clock.ms):
+            assert await examine(driver) == []
+        await act()
+        if not inconsistencies(driver.snapshot(), driver.clock.ms):
+            assert await examine(driver) == []
+
+
+async def test_nothing_is_found_in_a_queue_that_has_everything(driver: QueueDriver) -> None:
+    await populate(driver)
+    assert_consistent(driver)
+    before = driver.snapshot()
+    assert await examine(driver, repair=True) == []
+    assert driver.snapshot() == before
+    await driver.purge()
+    assert await examine(driver, repair=True) == []
+
+
+@every_damage
+async def test_damage_is_told_and_nothing_is_changed_without_repair(
+    driver: QueueDriver, damage: Damage
+) -> None:
+    await populate(driver)
+    damage.do(driver)
+    digest: list[str | bytes] = ["DEBUG", "DIGEST-VALUE", *driver.queue.keys.values()]
+    before = driver.admin.call(*digest)
+    found = await examine(driver)
+    assert damage.kinds <= {one.kind for one in found}
+    assert {one.kind for one in found} <= KINDS.keys()
+    assert not any(one.mended for one in found)
+    assert driver.admin.call(*digest) == before
+
+
+@every_damage
+async def test_damage_is_mended_and_every_task_reaches_its_end(
+    driver: QueueDriver, damage: Damage
+) -> None:
+    await populate(driver)
+    before = driver.snapshot()
+    touched = damage_to(driver, damage)
+    found = await assert_mended(driver)
+    assert all(one.mended for one in found)
+    assert damage.kinds <= {one.kind for one in found}
+    await deliver(driver)
+    assert_consistent(driver)
+    after = driver.snapshot()
+    for name, meta in before.metas.items():
+        if name not in touched and meta.state in TERMINAL:
+            assert after.metas[name].state == meta.state
+    assert before.metas.keys() - after.metas.keys() <= touched
+    await live_on(driver)
+    assert_consistent(driver)
+    assert await examine(driver) == []
+
+
+class HalfRepair(AbortingConnection):
+    """Stops when a part of a queue is mended, before that write."""
+
+    what, write = "", 0
+
+    @override
+    async def run(self, script: Script, names: Sequence[bytes | str], args: Sequence[Any]) -> Any:
+        if script.name == "examine" and args[4] == self.what:
+            self.abort("examine", self.write)
+            self.what = ""
+        return await super().run(script, names, args)
+
+
+@pytest.fixture
+async def halting(store: StoreProcess) -> AsyncIterator[HalfRepair]:
+    connection = HalfRepair(store.url, VirtualClock())
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.parametrize("what", [*PARTS, "UNLISTED", "TWICE"])
+async def test_repair_that_stops_midway_is_finished_by_the_next(
+    halting: HalfRepair, admin: Admin, policy: RetryPolicy, what: str
+) -> None:
+    driver = QueueDriver.over(halting, Queue("acme", "RENDER", 7), admin, policy)
+    for write in itertools.count(1):
+        admin.call("FLUSHALL")
+        driver.clock.ms = START_MS
+        await populate(driver)
+        before = driver.snapshot()
+        do_all(driver, *[damage for damage in DAMAGES if damage.name in MANY])
+        halting.what, halting.write, halting.aborted = what, write, ""
+        try:
+            await examine(driver, repair=True)
+        except CodeQError:
+            assert halting.aborted
+        aborted = halting.aborted
+        await assert_mended(driver)
+        await deliver(driver)
+        assert_consistent(driver)
+        assert before.metas.keys() <= driver.snapshot().metas.keys()
+        if not aborted:
+            assert write > 1
+            return
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+async def test_key_of_another_type_is_set_aside(driver: QueueDriver, suffix: str) -> None:
+    await populate(driver)
+    key = driver.key(suffix)
+    driver.admin.call("SET", key, "mine")
+    assert {(one.kind, one.where) for one in await examine(driver)} == {("wrong_type", suffix)}
+    await assert_mended(driver)
+    assert driver.admin.call("GET", key.replace(b"}:", b"}:aside:")) == b"mine"
+    assert_consistent(driver)
+    await driver.enqueue_one()
+    await live_on(driver)
+
+
+async def test_body_without_a_row_becomes_a_task_if_asked_for(driver: QueueDriver) -> None:
+    name = await driver.enqueue_one(priority=7)
+    driver.admin.call("HDEL", driver.key("m"), name)
+    driver.clock.advance(1)
+    assert {one.kind for one in await assert_mended(driver, restore=True)} == {"no_row"}
+    assert_consistent(driver)
+    assert await driver.claim_names() == [name]
+
+
+async def test_acked_task_whose_row_is_gone_is_never_removed(driver: QueueDriver) -> None:
+    """An attempt, an end, an error, or somebody who waits shows that there was one."""
+    for lost in ("leased", "failed", "waited"):
+        driver.admin.call("FLUSHALL")
+        name = await driver.enqueue_one(max_attempts=1)
+        if lost == "waited":
+            await driver.store.await_end(driver.queue, name, "srv")
+        else:
+            lease = await driver.take_one()
+            if lost == "failed":
+                await driver.fail(lease)
+        driver.admin.call("HDEL", driver.key("m"), name)
+        assert {one.kind for one in await assert_mended(driver)} >= {"no_row"}
+        state = driver.meta(name).state
+        assert state == (TaskState.FAILED if lost == "failed" else TaskState.PENDING)
+        assert_consistent(driver)
+
+
+async def test_task_without_a_body_fails_and_is_not_redriven(driver: QueueDriver) -> None:
+    name = await driver.enqueue_one()
+    driver.admin.call("HDEL", driver.key("b"), name)
+    assert [one.kind for one in await examine(driver, repair=True)] == ["no_body"]
+    assert driver.meta(name).state == TaskState.FAILED
+    assert driver.snapshot().texts("e")[name] == b"damaged"
+    assert await driver.redrive(name) == [(b"UNKNOWN", TaskState.FAILED)]
+    assert await examine(driver) == []
+
+
+async def test_long_lists_are_walked_to_their_heads(driver: QueueDriver) -> None:
+    """In pieces, with one missing in each and one that is there twice."""
+    names = [n for _ in range(5) for n in await driver.enqueue(*[task(priority=2)] * 500)]
+    lost = names[100:2_500:600]
+    for name in lost:
+        driver.admin.call("LREM", driver.key("r2"), 0, name)
+    driver.admin.call("RPUSH", driver.key("r2"), names[1_500])
+    found = await assert_mended(driver)
+    told = {(one.kind, one.task_id) for one in found}
+    missing = {("unlisted", driver.id(name)) for name in lost}
+    assert told == missing | {("twice", driver.id(names[1_500]))}
+    assert driver.snapshot().lists[2][: len(lost)] == lost
+
+
+async def test_entries_of_lists_that_claims_pass_over_are_no_finding(driver: QueueDriver) -> None:
+    await driver.enqueue_one()
+    driver.admin.call("RPUSH", driver.key("r5"), NAME, "x")
+    driver.admin.call("RPUSH", driver.key("r1"), *driver.snapshot().lists[5])
+    assert await examine(driver) == []
+
+
+async def test_task_that_another_queue_has_forgotten_is_told_to_it_again(
+    clocked: ClockedConnection, admin: Admin, policy: RetryPolicy
+) -> None:
+    registry = Registry(clocked)
+    queues = [await registry.open("acme", command) for command in ("PARENT", "CHILD")]
+    parents, children = (QueueDriver.over(clocked, queue, admin, policy) for queue in queues)
+    parent = await parents.enqueue_one()
+    (child,) = await children.enqueue(task(depends_on=(parents.id(parent),)))
+    assert await examine(children) == []
+    (entry,) = await children.owed(for_ms=0)
+    await parents.follow(children.id(child), parent)
+    await children.settle(entry)
+    assert await examine(children) == []
+    admin.call("DEL", parents.key("f"))
+    assert [one.kind for one in await assert_mended(children)] == ["unfollowed"]
+    assert [(e.kind, e.name) for e in await children.owed()] == [("B", child)]
+
+
+async def test_clock_that_goes_back_while_it_looks_makes_nothing_of_tasks_a_finding(
+    driver: QueueDriver,
+) -> None:
+    """But what waits in the outbox till the old time comes again is delivered at once."""
+    await populate(driver)
+    driver.clock.advance(20)
+    await driver.sweep()
+    found, looks = [], doctor(driver, repair=True).examine(driver.queue)
+    async for look in looks:
+        found += look.findings
+        if look.part == "m" and driver.clock.ms > START_MS:
+            driver.clock.ms = START_MS - 3_600_000
+        elif look.part == "lists":
+            await driver.enqueue(*[task(priority=9)] * 3)
+    assert {(one.kind, one.where) for one in found} == {("wrong_score", "x")}
+    assert_consistent(driver)
+
+
+class TestRegistry:
+    async def findings(self, driver: QueueDriver, *, repair: bool) -> set[tuple[str, str, str]]:
+        looking = doctor(driver, repair=repair)
+        return {
+            (one.kind, one.where, one.entry)
+            async for look in looking.examine_registry()
+            for one in look.findings
+        }
+
+    @pytest.mark.parametrize(
+        ("command", "expected"),
+        [
+            (("HDEL", "names", "acme/RENDER"), {("unindexed", "numbers", "acme/RENDER")}),
+            (("HDEL", "numbers", "{n}"), {("unindexed", "names", "acme/RENDER")}),
+            (("SET", "last", "1"), {("behind", "numbers", "{n}"), ("behind", "numbers", "{o}")}),
+            (("HSET", "numbers", "x", "acme/RENDER"), {("stray", "numbers", "x")}),
+            (("HSET", "numbers", "5", "nonsense"), {("stray", "numbers", "5")}),
+            (("HSET", "names", "nonsense", "5"), {("stray", "names", "nonsense")}),
+        ],
+        ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
+    )
+    async def test_damage_is_told_and_mended(
+        self,
+        clocked: ClockedConnection,
+        driver: QueueDriver,
+        command: tuple[str, ...],
+        expected: set[tuple[str, str, str]],
+    ) -> None:
+        registry = Registry(clocked)
+        other = await registry.open("acme", "OTHER")
+        queue = await registry.open("acme", "RENDER")
+        assert await self.findings(driver, repair=False) == set()
+        numbers = {"n": str(queue.number), "o": str(other.number)}
+        first, key, *rest = (part.format(**numbers) for part in command)
+        driver.admin.call(first, f"codeq:{{registry}}:{key}", *rest)
+        told = {(k, w, entry.format(**numbers)) for k, w, entry in expected}
+        found = await self.findings(driver, repair=False)
+        assert found <= told
+        assert found
+        assert await self.findings(driver, repair=True) <= told
+        assert await self.findings(driver, repair=True) == set()
+        again = Registry(clocked)
+        await again.refresh()
+        assert (await again.find("acme", "RENDER")).number == queue.number
+        assert {known.number for known in again.known()} == {queue.number, other.number}
+
+    async def test_queue_that_lost_its_number_gets_another(
+        self, clocked: ClockedConnection, driver: QueueDriver
+    ) -> None:
+        await driver.enqueue_one()
+        found = {("unregistered", "names", "acme/RENDER")}
+        assert await self.findings(driver, repair=False) == found
+        assert await self.findings(driver, repair=True) == found
+        assert await self.findings(driver, repair=False) == set()
+        assert (await Registry(clocked).find("acme", "RENDER")).number > 0
