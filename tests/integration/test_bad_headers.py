@@ -4,6 +4,7 @@ codeQ has a say; docs/bad-input.md tells where one engine answers INTERNAL by it
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -162,3 +163,37 @@ async def test_calls_without_a_message_cost_no_place_and_leave_the_connection_op
             hurried = headers_of(path, {"grpc-timeout": "100m"})
             assert (await wire.call(hurried, None)).code in {"INTERNAL", "DEADLINE_EXCEEDED"}
         assert (await wire.call(headers_of(ENQUEUE), MESSAGE)).code == "OK"
+
+
+ALIKE: Final = [
+    name
+    for name, case in CASES.items()
+    if not {case.native, case.grpcio} & {"OK", "INVALID_ARGUMENT"}
+    and not case.changed.keys() & {":path", "grpc-timeout"}
+]
+"""What the engine refuses, whatever the RPC."""
+
+
+@pytest.mark.parametrize("what", ALIKE)
+async def test_every_rpc_has_the_same_answer(server: Server, admin: Admin, what: str) -> None:
+    before = contents(admin)
+    case = CASES[what]
+    headers = {rpc: (*headers_of(PATHS[rpc], case.changed), *case.more) for rpc in PATHS}
+    # All at once: grpcio takes its time, some 100 ms, to refuse a stream.
+    calls = {rpc: asyncio.create_task(answered(server, headers[rpc], case.data)) for rpc in headers}
+    codes = {rpc: (await call).code for rpc, call in calls.items()}
+    assert codes == dict.fromkeys(PATHS, case.native if server.native else case.grpcio)
+    assert contents(admin) == before
+
+
+@pytest.mark.parametrize("rpc", PATHS)
+async def test_no_rpc_answers_a_deadline_that_has_passed_as_a_bug(
+    server: Server, admin: Admin, rpc: str
+) -> None:
+    before = contents(admin)
+    async with connected(server) as wire:
+        for timeout in ("0S", "0n", "1n", "1u"):
+            headers = headers_of(PATHS[rpc], {"grpc-timeout": timeout})
+            answer = await wire.call(headers, framed(b""))
+            assert answer.code in {"DEADLINE_EXCEEDED", "UNAVAILABLE", "INVALID_ARGUMENT", "OK"}
+    assert contents(admin) == before
