@@ -43,26 +43,31 @@ _PAYLOAD: Final = 64
 
 
 def specs(raw: bytes) -> None:
-    """A spec is stored as it was sent, and one seen before is checked as one never seen."""
+    """A spec is stored as it was sent, and checked alike whatever was checked before."""
     try:
         sent = task_pb2.TaskSpec.FromString(raw)
     except DecodeError:
         return
     if not sent.payload.ByteSize():
         sent.ClearField("payload")  # an empty one is none
-    results: list[object] = []
+    other = task_pb2.TaskSpec()
+    other.CopyFrom(sent)
+    other.payload.data = sent.payload.data[:-1] + b"x"
     used = SpecChecker(payload_bytes=_PAYLOAD)
-    for checker in (used, used, SpecChecker(payload_bytes=_PAYLOAD)):
-        spec = task_pb2.TaskSpec.FromString(raw)
-        try:
-            task = checker.check(spec, "task")
-        except InvalidField as error:
-            results.append((error.message, error.metadata))
-            continue
-        assert task_pb2.TaskSpec.FromString(task.spec + task.payload) == sent
-        rows.pack_new(task)
-        results.append(task)
-    assert results[0] == results[1] == results[2]
+    for spec in (sent, sent, other):
+        assert _checked(used, spec) == _checked(SpecChecker(payload_bytes=_PAYLOAD), spec)
+
+
+def _checked(checker: SpecChecker, sent: task_pb2.TaskSpec) -> object:
+    spec = task_pb2.TaskSpec()
+    spec.CopyFrom(sent)
+    try:
+        task = checker.check(spec, "task")
+    except InvalidField as error:
+        return error.message, error.metadata
+    assert task_pb2.TaskSpec.FromString(task.spec + task.payload) == sent
+    rows.pack_new(task)
+    return task
 
 
 def task_ids(raw: bytes) -> None:
@@ -99,7 +104,20 @@ def page_tokens(raw: bytes) -> None:
     except InvalidField:
         return
     assert found == (place if forged else Place())
-    assert found.at < len(search._places)
+    assert not found.cursor or _is_cursor(search._places[found.at], found.cursor)
+
+
+def _is_cursor(state: int, cursor: bytes) -> bool:
+    """A name of 7 bytes for labels; priority, name and place in a list, or a concurrency key; name
+    and time.
+    """
+    head, end = (1, 12) if state == TaskState.PENDING else (0, 16)
+    number = cursor[head + 7 :]
+    if state == 0:
+        return len(cursor) == 7
+    if state == TaskState.PENDING and cursor[:1] == b"k":
+        return True
+    return cursor[:head].isdigit() == bool(head) and number.isdigit() and len(number) <= end
 
 
 _GOOD: Final = "acme.admin.token"
