@@ -20,6 +20,8 @@ _SPOKEN: Final = {
     "OSI Approved :: Python Software Foundation License": "PSF-2.0",
 }
 """What packages wrote before there were expressions (PEP 639)."""
+ELSEWHERE: Final = {"async-timeout": "Apache-2.0"}
+"""What only other versions of Python need: this one before 3.11.3."""
 HEAD: Final = """\
 # Licences
 
@@ -61,7 +63,8 @@ def installed(root: str = "codeq-grpc") -> dict[str, str]:
 
 def document() -> str:
     """The page."""
-    return HEAD + "".join(f"| {name} | {licence} |\n" for name, licence in installed().items())
+    rows = sorted({**ELSEWHERE, **installed()}.items())
+    return HEAD + "".join(f"| {name} | {licence} |\n" for name, licence in rows)
 
 
 if __name__ == "__main__":
