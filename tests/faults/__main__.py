@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -102,6 +103,7 @@ async def _run(given: argparse.Namespace, steps: list[Step], engine: Engine) -> 
 
 def main() -> int:
     """Runs it; 0 when all promises were kept."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it, it cleans up
     given = _arguments()
     results = asyncio.run(_soak(given))
     stores = " and ".join(

@@ -199,11 +199,11 @@ def expired_leases(evidence: Evidence) -> Iterator[Violation]:
             end: float = claim.expiry_ms
             for beat in evidence.beats.get((task, claim.fence), []):
                 end = max(end, beat.last_ns / 1e6 + evidence.history.wall_ms + beat.expiry_ms)
-            first = next(iter(evidence.ends.get((task, claim.fence), [])), None)
-            if first is not None and first.ok:
-                late = evidence.history.wall(first.start_ns) - end
+            ends = evidence.ends.get((task, claim.fence), [])
+            if any(op.ok for op in ends):
+                late = evidence.history.wall(ends[0].start_ns) - end
                 if late > SLACK_MS:
-                    text = f"{first.op} under {claim.fence} was accepted {late:.0f} ms late"
+                    text = f"{claim.fence} was accepted, first used {late:.0f} ms too late"
                     yield Violation("expired leases", task, text)
 
 

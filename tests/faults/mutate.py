@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,19 +69,33 @@ class Mutant:
                 words = ["tests.faults", "--faults", self.by, "--seed", str(seed)]
                 words += ["--tasks", str(tasks), "--rounds", "1", "--patience", "10"]
             env = {**os.environ, "PYTHONPATH": f"{tree}{os.pathsep}{tree / 'generated'}"}
-            done = subprocess.run(
-                [sys.executable, "-m", *words],
+            command = [sys.executable, "-m", *words]
+            with subprocess.Popen(
+                command,
                 cwd=tree,
                 env=env,
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 text=True,
-                timeout=_SECONDS,
-                check=False,
-            )
-        found = _finders(done.stdout)
-        if not found and done.returncode:
-            print(f"{self.name}: {done.stdout}\n{done.stderr}")
+            ) as program:
+                printed, problems = _wait(program)
+        found = _finders(printed)
+        if not found and program.returncode:
+            print(f"{self.name}: {printed}\n{problems}")
         return found
+
+
+def _wait(program: subprocess.Popen[str]) -> tuple[str, str]:
+    """What it wrote; one that does not end is told to, so that it ends what it started."""
+    try:
+        return program.communicate(timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        program.send_signal(signal.SIGINT)
+        return program.communicate()
+    except BaseException:
+        program.send_signal(signal.SIGINT)
+        program.communicate()
+        raise
 
 
 def _finders(printed: str) -> str:
@@ -102,6 +117,7 @@ def mutants() -> list[Mutant]:
 
 def main() -> int:
     """Hunts for them; 0 when all were found."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seed", type=int, default=1)

@@ -108,6 +108,11 @@ def test_expired_finds_an_end_that_came_too_late() -> None:
     assert "expired leases" in tale.broken()
 
 
+def test_expired_finds_an_end_whose_first_try_came_too_late_already() -> None:
+    tale = enqueued().claim(10, 5).op("complete", 1_300, None, fence=5, hash=digest(RESULT))
+    assert "expired leases" in tale.complete(1_500, 5).ended(1_500).broken()
+
+
 def test_expired_takes_an_end_that_is_repeated_late() -> None:
     tale = enqueued().claim(10, 5).op("complete", 20, None, fence=5, hash=digest(RESULT))
     assert tale.complete(1_500, 5).ended(20).broken() == {}
