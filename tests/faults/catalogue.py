@@ -119,19 +119,21 @@ class Fault:
     act: Callable[[Scene], AsyncIterator[None]]
     blocks: tuple[str, ...] = ()
     """Kinds of calls that may all fail while it lasts."""
+    skews: bool = False
+    """The store's clock is no longer that of the clients."""
 
 
 FAULTS: Final[dict[str, Fault]] = {}
 
 
 def fault(
-    name: str, title: str, *, blocks: tuple[str, ...] = ()
+    name: str, title: str, *, blocks: tuple[str, ...] = (), skews: bool = False
 ) -> Callable[[Callable[[Scene], AsyncIterator[None]]], Callable[[Scene], AsyncIterator[None]]]:
     """Enters a fault in the catalogue."""
 
     def enter(act: Callable[[Scene], AsyncIterator[None]]) -> Callable[..., AsyncIterator[None]]:
         assert name not in FAULTS, name
-        FAULTS[name] = Fault(name, title, act, blocks)
+        FAULTS[name] = Fault(name, title, act, blocks, skews)
         return act
 
     return enter

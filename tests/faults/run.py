@@ -114,7 +114,7 @@ async def attack(cluster: Cluster, fault: Fault, seed: int, plan: Plan) -> Resul
         await cluster.heal()
     history.mark("end")
     stored = [] if found.unended else await asyncio.to_thread(cluster.inconsistencies, queue)
-    evidence = Evidence(history, found, stored=stored)
+    evidence = Evidence(history, found, skewed=fault.skews, stored=stored)
     violations = await asyncio.to_thread(check, evidence)
     violations += [Violation("fault", "", text) for text in scene.failures]
     result = Result(fault=fault.name, seed=seed, history=history, violations=violations)
