@@ -14,7 +14,6 @@ from codeq_grpc.core import limits
 from codeq_grpc.rpc.health import SERVICES
 
 if TYPE_CHECKING:
-
     from codeq_grpc.rpc.admin_service import AdminServicer
     from codeq_grpc.rpc.codeq_service import CodeQServicer
     from codeq_grpc.rpc.engines import Engine, Interceptors

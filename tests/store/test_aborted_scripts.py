@@ -221,7 +221,15 @@ async def test_no_task_is_lost_nor_stuck_nor_run_after_its_end_wherever_the_scri
     assert left_out == writes_of(BY_NAME[script]) - NEVER.get(script, set())
 
 
-ELSEWHERE: Final = {"register", "present", "stamp", "vitals", "examine", "set_aside", "examine_registry"}
+ELSEWHERE: Final = {
+    "register",
+    "present",
+    "stamp",
+    "vitals",
+    "examine",
+    "set_aside",
+    "examine_registry",
+}
 """Scripts that write, and have tests of their own for it."""
 
 

@@ -17,7 +17,7 @@ from tests.support.driver import task
 if TYPE_CHECKING:
     from codeq_grpc.store.connection import Connection
 
-WITHOUT_CLOCK = {scripts.CONFIGURE, scripts.SETTINGS, scripts.PASS_ON}
+WITHOUT_CLOCK = {scripts.CONFIGURE, scripts.SETTINGS, scripts.PASS_ON, scripts.STAMP}
 
 
 @pytest.mark.parametrize("script", scripts.ALL, ids=lambda script: script.name)
