@@ -1,5 +1,5 @@
-"""The store's clock is set, and runs too fast, under load (F42): nothing is lost, nothing ends twice,
-nobody waits until the old time comes again.
+"""The store's clock is set, and runs too fast, under load (F42): nothing is lost, nothing ends
+twice, nobody waits until the old time comes again.
 """
 
 from __future__ import annotations

@@ -17,7 +17,10 @@ from tests.support.driver import task
 if TYPE_CHECKING:
     from codeq_grpc.store.connection import Connection
 
-WITHOUT_CLOCK = {scripts.CONFIGURE, scripts.SETTINGS, scripts.PASS_ON, scripts.STAMP}
+WITHOUT_CLOCK = {
+    *(scripts.CONFIGURE, scripts.SETTINGS, scripts.PASS_ON, scripts.STAMP),
+    *(scripts.FOLLOWS, scripts.VITALS, scripts.SET_ASIDE, scripts.EXAMINE_REGISTRY),
+}
 
 
 @pytest.mark.parametrize("script", scripts.ALL, ids=lambda script: script.name)
