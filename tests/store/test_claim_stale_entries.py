@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from codeq_grpc.core.task import TaskState
 from tests.support.consistency import inconsistencies, stale_entries
 from tests.support.driver import QueueDriver, task
 
@@ -100,3 +101,17 @@ async def test_entry_of_the_schedule_without_a_task_is_dropped(
     driver.admin.call("ZADD", driver.key("z"), due, UNKNOWN)
     assert (await driver.claim()).tasks == []
     assert driver.snapshot().scheduled == {}
+
+
+async def test_a_task_whose_body_is_gone_spoils_no_claim(driver: QueueDriver) -> None:
+    names = await driver.enqueue(*[task(concurrency_key="k" if i < 2 else "") for i in range(5)])
+    await driver.configure(max_in_progress_per_key=1)
+    driver.admin.call("HDEL", driver.key("b"), names[0], names[3])
+    first = await driver.claim(2)
+    assert [name for name, *_ in first.tasks] == [names[2]]
+    assert not first.over
+    assert await driver.claim_names() == [names[4]]
+    await driver.sweep()
+    assert await driver.claim_names() == [names[1]]
+    assert (await driver.claim()).empty
+    assert driver.snapshot().state(names[0]) == TaskState.PENDING

@@ -22,6 +22,7 @@
 -- @include flush
 -- @include promote
 -- @include pick
+-- @include bodies
 -- @include receipts
 -- @include share
 local max_bytes, default, server = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
@@ -74,7 +75,9 @@ if promoted > 0 then
   tails = {}
 end
 local ids, rows, trims, full = pick(want, max_bytes)
-local specs = #ids > 0 and redis.call('HMGET', b, unpack(ids)) or {}
+local specs, gaps
+ids, rows, specs, gaps = with_bodies(ids, rows)
+full = full or gaps
 local reply, checkpoints = { 'TASKS', Q.now, #ids, 0, -1 }, {}
 share(claimants, #ids)
 if #ids > 0 then hand_out(me, number, ids) end

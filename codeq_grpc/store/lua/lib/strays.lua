@@ -34,7 +34,7 @@ local function is_followed(id, row, entry)
   if row then
     tell('unaware', 'f', entry)
     set_flag(row, FOLLOWED, true)
-    change(id, row)
+    correct(id, row)
   end
   if (not row or row[STATE] >= COMPLETED) and not redis.call('ZSCORE', x, 'E' .. id) then
     tell('untold', 'x', id)

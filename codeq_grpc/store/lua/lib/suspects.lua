@@ -18,7 +18,7 @@ function SUSPECTS.TWICE(id, row)
   if #places < 2 then return end
   tell('twice', 'r' .. row[PRIORITY], id)
   set_flag(row, TWICE, true)
-  change(id, row)
+  correct(id, row)
 end
 
 function SUSPECTS.UNFOLLOWED(id, row, parent)

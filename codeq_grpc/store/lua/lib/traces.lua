@@ -78,7 +78,7 @@ local function give_key(id, row, key)
   row[FIXED] = row[FIXED]:sub(1, at) .. text .. row[FIXED]:sub(at + 1)
   row.parts = nil
   set_flag(row, HAS_IDEMPOTENCY, true)
-  change(id, row)
+  correct(id, row)
 end
 
 local function is_remembered(id, row, key, entry)

@@ -26,6 +26,12 @@ local function owe(kind, id)
   owed = owed + 1
 end
 
+-- A row set right is no change of its task: what was seen of it before still holds.
+local function correct(id, row)
+  if not changed[id] then order[#order + 1] = id end
+  changed[id] = row
+end
+
 -- What nobody can run, or nobody can let run, is a dead letter: somebody sees it there.
 local function give_up(id, row, what, where)
   tell(what, where, id)
@@ -63,7 +69,7 @@ local function check_body(id, row)
     tell(is_there and 'body_size' or 'no_body', 'b', id)
     row[SIZE], row[REST] = size, math.min(row[REST], size)
     if not is_there and row[WAS] == IN_PROGRESS then row[MAX] = row[ATTEMPT] end
-    change(id, row)
+    correct(id, row)
   end
   return true
 end
@@ -71,7 +77,7 @@ end
 local function drop_flag(id, row, flag, what, where)
   tell(what, where, id)
   set_flag(row, flag, false)
-  change(id, row)
+  correct(id, row)
 end
 
 local function check_labels(id, text)
