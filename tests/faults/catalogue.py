@@ -39,6 +39,8 @@ class Scene:
     dice: random.Random
     scale: float = 1.0
     """By how much longer faults last than in the quick run."""
+    began_ns: int = 0
+    """When the latest fault was injected."""
     failures: list[str] = field(default_factory=list)
     victims: list[Victim] = field(default_factory=list)
     _names: itertools.count[int] = field(default_factory=itertools.count)
@@ -69,9 +71,16 @@ class Scene:
         if not holds:
             self.failures.append(what)
 
-    def since(self, mark: str) -> list[Operation]:
-        """Operations that began after a mark."""
-        return [op for op in self.history.operations if op.start_ns >= self.history.marks[mark]]
+    @contextlib.asynccontextmanager
+    async def suffer(self, fault: Fault) -> AsyncIterator[None]:
+        """A fault: injected when the block begins, healed when it ends."""
+        self.began_ns = now_ns()
+        async with contextlib.asynccontextmanager(fault.act)(self):
+            yield
+
+    def felt(self) -> list[Operation]:
+        """Operations that began since the fault did."""
+        return [op for op in self.history.operations if op.start_ns >= self.began_ns]
 
     async def victim(self, *, least: int = 3) -> Victim:
         """A worker in a process of its own that holds some tasks."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from codeq_grpc.store.keys import Queue
-from tests.acceptance.programs import free_port, wait_until
+from tests.acceptance.programs import wait_until
 from tests.acceptance.servers import Serve, is_ready
 from tests.faults.proxy import Proxy
 from tests.support.admin import Admin
@@ -74,12 +74,15 @@ class Cluster:
             )
             for way in ways
         ]
-        ports = [free_port() for _ in self.servers]
         self.gates = [
-            Proxy((_HOST, port), (_HOST, server.grpc_port), seed + port)
-            for port, server in zip(ports, self.servers, strict=True)
+            Proxy((_HOST, 0), (_HOST, server.grpc_port), seed + 10 + i)
+            for i, server in enumerate(self.servers)
         ]
-        self.addresses = [f"{_HOST}:{port}" for port in ports]
+
+    @property
+    def addresses(self) -> list[str]:
+        """Of the gates, once it runs."""
+        return [gate.address for gate in self.gates]
 
     async def heal(self) -> None:
         """All runs and nothing stands between: whatever was done is undone."""

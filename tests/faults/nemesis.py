@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -42,7 +41,7 @@ async def storm(scene: Scene) -> AsyncIterator[None]:
     names = sorted(FAULTS.keys() - {_STORM})
     for name in scene.dice.sample(names, _GUSTS):
         print(f"  storm: {name}", flush=True)
-        async with contextlib.asynccontextmanager(FAULTS[name].act)(scene):
+        async with scene.suffer(FAULTS[name]):
             pass
         await scene.hold(0.5)
     yield

@@ -92,12 +92,19 @@ class Proxy:
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
 
+    @property
+    def address(self) -> str:
+        """Where it listens, host and port: a port of 0 has become one."""
+        assert not isinstance(self._listen, str), "it listens on a Unix socket"
+        return "{}:{}".format(*self._listen)
+
     async def start(self) -> Self:
         """Returns when it listens."""
         if isinstance(self._listen, str):
             self._server = await asyncio.start_unix_server(self._accept, self._listen)
         else:
             self._server = await asyncio.start_server(self._accept, *self._listen)
+            self._listen = self._server.sockets[0].getsockname()[:2]
         return self
 
     def cut(self) -> None:

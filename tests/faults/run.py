@@ -101,7 +101,7 @@ async def attack(cluster: Cluster, fault: Fault, seed: int, plan: Plan) -> Resul
             scene.expect(warm, "nothing works before the fault")
             history.mark("fault")
             for _ in range(plan.rounds):
-                async with contextlib.asynccontextmanager(fault.act)(scene):
+                async with scene.suffer(fault):
                     history.mark("heal")
                 history.mark("healed")
             ended = load.ended()

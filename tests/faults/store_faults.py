@@ -37,7 +37,7 @@ async def lose_store(scene: Scene) -> AsyncIterator[None]:
         live = await asyncio.to_thread(is_live, server.http_port)
         scene.expect(not ready, "ready without a store")
         scene.expect(live, "not alive without a store")
-    for op in scene.since("fault"):
+    for op in scene.felt():
         if op.task == "" and op.op == "enqueue" and op.end_ns is not None:
             took = (op.end_ns - op.start_ns) / 1e9
             scene.expect(took < _CALL_SECONDS, f"{op.op} took {took:.1f} s without a store")
@@ -99,7 +99,7 @@ async def flush_scripts(scene: Scene) -> AsyncIterator[None]:
         for _ in range(int(20 * scene.scale)):
             admin.call("SCRIPT", "FLUSH", "SYNC")
             await asyncio.sleep(0.1)
-    failed = {op.reason for op in scene.since("fault") if op.unknown and op.reason}
+    failed = {op.reason for op in scene.felt() if op.unknown and op.reason}
     scene.expect(not failed, f"callers saw {sorted(failed)}")
     yield
 
@@ -121,10 +121,10 @@ async def fill_store(scene: Scene) -> AsyncIterator[None]:
         admin.call("CONFIG", "SET", "maxmemory", "1mb")
         await scene.hold(1.5)
         await scene.wait(
-            lambda: any(op.reason == "STORE_FULL" for op in scene.since("fault")),
+            lambda: any(op.reason == "STORE_FULL" for op in scene.felt()),
             "nobody was told that the store is full",
         )
-        ends = {op.reason for op in scene.since("fault") if op.op == "complete" and op.end_ns}
+        ends = {op.reason for op in scene.felt() if op.op == "complete" and op.end_ns}
         scene.expect(ends <= {"", "LEASE_LOST"}, f"Complete was told {sorted(ends)}")
         yield
         admin.call("CONFIG", "SET", "maxmemory", "0")
