@@ -121,7 +121,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--tasks", type=int, default=150)
+    parser.add_argument("--tasks", type=int, default=200)
     parser.add_argument("--write", type=Path, help="a file for the table, as Markdown")
     given = parser.parse_args()
     lines = ["| mutant | promise | what is wrong | run | found by |", "|---|---|---|---|---|"]
