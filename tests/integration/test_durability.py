@@ -180,7 +180,7 @@ async def test_a_replica_that_hangs_makes_the_server_unready_for_a_reason(
     async def status(wanted: int) -> bool:
         return (await page(careful, "/readyz"))[0] == wanted
 
-    assert await status(200)
+    await eventually(lambda: status(200))
     pair.replica.pause()
     await eventually(lambda: status(503))
     _, body = await page(careful, "/readyz")
