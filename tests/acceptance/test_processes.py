@@ -85,6 +85,13 @@ class Fleet(Serve):
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+@pytest.fixture(autouse=True)
+def grpc_engine(store: StoreProcess, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Comes with the store: each of the two with one of the two."""
+    monkeypatch.setenv("CODEQ_GRPC_ENGINE", store.engine.grpc)
+    return store.engine.grpc
+
+
 @pytest.fixture
 def env(store: StoreProcess, credential: tuple[str, Path]) -> dict[str, str]:
     return {
@@ -343,8 +350,8 @@ def test_dev_has_the_option_too_and_its_store_goes_last(tmp_path: Path) -> None:
 
 
 def test_the_option_goes_before_the_setting(env: dict[str, str]) -> None:
-    ports = {"CODEQ_GRPC_PORT": "0", "CODEQ_HTTP_PORT": "0"}
-    with Program([CODEQ, "serve", "--processes", "3"], env={**env, **ports}) as program:
+    more = {"CODEQ_GRPC_PORT": "0", "CODEQ_HTTP_PORT": "0", "CODEQ_DURABILITY": "D0"}
+    with Program([CODEQ, "serve", "--processes", "3"], env={**env, **more}) as program:
         started = json.loads(program.wait_for(r"^.*supervising.*$", on="stderr").group())
         assert started["processes"] == 3
         wait_until(lambda: is_ready(started["http"]), "readiness")

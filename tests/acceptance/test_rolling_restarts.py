@@ -112,6 +112,13 @@ class Load:
             await asyncio.sleep(0.05)
 
 
+@pytest.fixture(autouse=True)
+def grpc_engine(store: StoreProcess, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Comes with the store: each of the two with one of the two."""
+    monkeypatch.setenv("CODEQ_GRPC_ENGINE", store.engine.grpc)
+    return store.engine.grpc
+
+
 @pytest.fixture
 def servers(store: StoreProcess, credential: tuple[str, Path]) -> Iterator[list[Serve]]:
     env = {"CODEQ_REDIS_URL": store.url, "CODEQ_TOKENS_FILE": str(credential[1])}

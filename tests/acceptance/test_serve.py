@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 _DRAIN_SECONDS = 8
 
 
+@pytest.fixture(autouse=True)
+def grpc_engine(store: StoreProcess, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Comes with the store: each of the two with one of the two."""
+    monkeypatch.setenv("CODEQ_GRPC_ENGINE", store.engine.grpc)
+    return store.engine.grpc
+
+
 @pytest.fixture
 def settings(store: StoreProcess, credential: tuple[str, Path]) -> dict[str, str]:
     return {

@@ -169,6 +169,8 @@ INTERNAL: Final = {
     **dict.fromkeys(("ERROR_BYTES", "HISTORY_BYTES"), "room kept: test_wire_leases, test_sizes"),
     **dict.fromkeys(("BULK_BATCH", "SCRIPT_BATCH"), "how work is cut: no caller sees it"),
     **dict.fromkeys(("HISTORY_ATTEMPTS", "HISTORY_MESSAGE_CHARS"), "of replies: test_attempts"),
+    **dict.fromkeys(("HEALTH_CHECKS_PER_ADDRESS", "HEALTH_WATCHES"), "places: test_budgets"),
+    "HEALTH_WATCHES_PER_ADDRESS": "places: test_budgets",
     "WAIT_MAX_MS": "a test of its own above",
     "CLEANUP_DEFAULT": "a default: test_cleanup",
     "PAGE_DEFAULT": "a default: test_list_tasks",
