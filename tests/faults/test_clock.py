@@ -74,7 +74,7 @@ class Work:
         self._busy = False
 
 
-@pytest.mark.parametrize("steps", [(HOUR, 0), (-HOUR, 0), (HOUR, -HOUR, 0), (90_000, -5_000, 500)])
+@pytest.mark.parametrize("steps", [(-HOUR, 0), (HOUR, -HOUR, 0), (90_000, -5_000, 500)])
 async def test_work_goes_on_whatever_the_clock_is_set_to(
     clock_store: ClockStore, server: Server, steps: tuple[int, ...]
 ) -> None:
