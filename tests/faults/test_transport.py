@@ -20,7 +20,7 @@ SECONDS: Final = 0.6
 ROUNDS: Final = 10
 VOID: Final = 5
 """Calls of others below which an attack has shown nothing: it goes on for more rounds then."""
-GROWTH_MB: Final = 256
+GROWTH_MB: Final = 512
 
 
 @pytest.fixture(scope="module")
