@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,7 +67,7 @@ class Desk:
         return self.fences.add(claim.task, number, claim.fence)
 
 
-class Worker:
+class Worker(ABC):
     """Handles tasks until it is cancelled; a subclass says how it gets them."""
 
     def __init__(self, client: Client, desk: Desk, *, worker_id: str = "") -> None:
@@ -82,9 +83,9 @@ class Worker:
             while True:
                 await self.take(group)
 
+    @abstractmethod
     async def take(self, group: asyncio.TaskGroup) -> None:
         """Gets some tasks and has them handled."""
-        raise NotImplementedError
 
     async def work(self, task: task_pb2.ClaimedTask, fence: Fence) -> None:
         """One attempt, in the manner that its number and attempt ask for."""
