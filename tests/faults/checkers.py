@@ -207,6 +207,19 @@ def expired_leases(evidence: Evidence) -> Iterator[Violation]:
                     yield Violation("expired leases", task, text)
 
 
+def kept_leases(evidence: Evidence) -> Iterator[Violation]:
+    """A lease that a reply told of holds till its end, unless its holder gave it up."""
+    claims = {(op.task, op.fence): op for op in evidence.history.of("claim") if op.called}
+    for op in evidence.history.of(*ENDS, "heartbeat"):
+        claim = claims.get((op.task, op.fence))
+        if claim and op.end_ns and op.reason == "LEASE_LOST" and not evidence.skewed:
+            left = claim.expiry_ms - SLACK_MS - evidence.history.wall(op.end_ns)
+            ends = evidence.ends.get((op.task, op.fence), [])
+            if left > 0 and not any(end.start_ns < op.end_ns for end in ends):
+                text = f"{op.fence} was lost {left} ms before its end"
+                yield Violation("kept leases", op.task, text)
+
+
 def stale_fences(evidence: Evidence) -> Iterator[Violation]:
     """Whatever is tried with a fence that is over changes nothing."""
     for op in evidence.history.of(*ENDS, "heartbeat"):
@@ -368,6 +381,7 @@ CHECKERS: Final[tuple[Callable[[Evidence], Iterator[Violation]], ...]] = (
     fences_rise,
     lease_overlap,
     expired_leases,
+    kept_leases,
     stale_fences,
     single_end,
     store_clock,

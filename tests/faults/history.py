@@ -73,6 +73,9 @@ class Operation:
     """Of an enqueue and of a claim: the run_time asked for, by the store's clock."""
     delay_ms: int = 0
     """Of an enqueue: the delay asked for."""
+    called: bool = False
+    """Of a claim: told by a reply. A stream may break behind its client's back, and its leases go
+    back."""
     key: str = ""
     """Concurrency key, or idempotency key of an enqueue."""
     state: str = ""

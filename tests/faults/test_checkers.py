@@ -118,6 +118,19 @@ def test_expired_takes_an_end_that_is_repeated_late() -> None:
     assert tale.complete(1_500, 5).ended(20).broken() == {}
 
 
+def test_kept_finds_a_lease_that_was_taken_from_its_holder() -> None:
+    tale = enqueued().claim(10, 5, called=True).refused("complete", 20, 5)
+    told = tale.claim(30, 6).complete(40, 6).ended(40).broken()
+    assert [v.text for v in told["kept leases"]] == ["5 was lost 969 ms before its end"]
+
+
+def test_kept_takes_what_a_broken_stream_gives_back_and_what_its_holder_gave_up() -> None:
+    tale = enqueued().claim(10, 5).refused("complete", 20, 5)
+    assert tale.claim(30, 6).complete(40, 6).ended(40).broken() == {}
+    tale = enqueued().claim(10, 5, called=True).op("abandon", 15, 16, fence=5)
+    assert "kept leases" not in tale.refused("complete", 20, 5).broken()
+
+
 def test_stale_finds_an_old_fence_that_is_accepted() -> None:
     tale = reclaimed().op("heartbeat", 1_650, 1_651, fence=5, key="stale")
     assert "stale fences" in tale.broken()

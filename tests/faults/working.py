@@ -40,7 +40,9 @@ class Desk:
     fences: Fences
     asking: Asking
 
-    def deliver(self, client: str, since_ns: int, task: task_pb2.ClaimedTask) -> Fence:
+    def deliver(
+        self, client: str, since_ns: int, task: task_pb2.ClaimedTask, *, called: bool = False
+    ) -> Fence:
         """Writes down a task that a client got: claimed between then and now."""
         spec, number = task.spec, number_in(task.spec)
         lease_ms = task.lease_duration.ToMilliseconds()
@@ -60,6 +62,7 @@ class Desk:
             store_ms=expiry_ms - lease_ms,
             expiry_ms=expiry_ms,
             due_ms=ms_of(spec.run_time) if spec.HasField("run_time") else 0,
+            called=called,
             key=spec.concurrency_key,
             hash=digest(spec.payload.data) if is_good else "torn",
         )
@@ -133,7 +136,7 @@ class Puller(Worker):
         self.desk.history.end(call, answer.code, answer.reason)
         tasks = answer.message.tasks if answer.message is not None else ()
         for task in tasks:
-            fence = self.desk.deliver(self.client.name, since, task)
+            fence = self.desk.deliver(self.client.name, since, task, called=True)
             group.create_task(self._work(task, fence))
         for _ in range(asked - len(tasks)):
             self._room.release()
