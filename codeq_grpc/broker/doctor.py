@@ -173,12 +173,14 @@ class Doctor:
 
     async def _followed(self, queue: Queue, blocked: Sequence[Blocked]) -> list[Finding]:
         pairs: dict[Queue, list[tuple[bytes, Blocked, str]]] = {}
+        suspects: dict[bytes, Suspect] = {}
         for one in blocked:
             for parent in one.parents:
                 place = await self._registry.of_task(queue.tenant, parent)
                 if place is not None:
                     pairs.setdefault(place[0], []).append((place[1], one, parent))
-        suspects: dict[bytes, Suspect] = {}
+                else:  # its queue got another number: nobody will ever tell of it
+                    suspects[one.name] = Suspect(one.name, one.changed_ms, parent)
         for other, members in pairs.items():
             for at in range(0, len(members), limits.SCRIPT_BATCH):
                 part = members[at : at + limits.SCRIPT_BATCH]

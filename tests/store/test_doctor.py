@@ -250,6 +250,16 @@ async def test_task_that_another_queue_has_forgotten_is_told_to_it_again(
     assert [(e.kind, e.name) for e in await children.owed()] == [("B", child)]
 
 
+async def test_task_that_waits_for_one_of_no_queue_fails(driver: QueueDriver) -> None:
+    """As when a queue that lost its number got another."""
+    gone = Queue("acme", "GONE", driver.queue.number + 1).task_id(NAME)
+    (child,) = await driver.enqueue(task(depends_on=(gone,)))
+    assert await examine(driver) == []
+    await driver.settle(*await driver.owed(for_ms=0))
+    assert [one.kind for one in await assert_mended(driver)] == ["unfollowed"]
+    assert [(entry.kind, entry.name) for entry in await driver.owed()] == [("B", child)]
+
+
 async def test_clock_that_goes_back_while_it_looks_makes_nothing_of_tasks_a_finding(
     driver: QueueDriver,
 ) -> None:
