@@ -99,8 +99,8 @@ class Examining(Calls):
             return one
         key = queue.keys[one.where]
         aside = key.removesuffix(one.where.encode()) + b"aside:" + one.where.encode()
-        await self._connection.run(scripts.SET_ASIDE, (key, aside), (one.entry,))
-        return one
+        (word,) = await self._connection.run(scripts.SET_ASIDE, (key, aside), (one.entry,))
+        return one._replace(mended=word != b"TAKEN")
 
     async def part(self, queue: Queue, part: str, cursor: bytes) -> Seen:
         """Some of what one key holds; `cursor` is 0 at first."""

@@ -169,13 +169,13 @@ def test_every_command_of_every_script_was_run(touches: list[Touch]) -> None:
 def test_first_argument_of_every_command_is_its_only_key(
     touches: list[Touch], driver: QueueDriver
 ) -> None:
-    """What the first test takes for granted; RENAME has two, and those of its script are two."""
+    """What the first test takes for granted; RENAMENX has two, and those of its script are two."""
     commands = sorted({touch.command for touch in touches})
     for command, info in zip(
         commands, driver.admin.call("COMMAND", "INFO", *commands), strict=True
     ):
         first_and_last_key = info[3], info[4]
-        expected = (0, 0) if command in KEYLESS else (1, 2) if command == b"RENAME" else (1, 1)
+        expected = (0, 0) if command in KEYLESS else (1, 2) if command == b"RENAMENX" else (1, 1)
         assert first_and_last_key == expected, command
 
 

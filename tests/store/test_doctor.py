@@ -174,6 +174,16 @@ async def test_key_of_another_type_is_set_aside(driver: QueueDriver, suffix: str
     await live_on(driver)
 
 
+async def test_what_was_set_aside_is_never_overwritten(driver: QueueDriver) -> None:
+    driver.admin.call("SET", driver.key("t"), "mine")
+    await assert_mended(driver)
+    driver.admin.call("SET", driver.key("t"), "theirs")
+    found = await examine(driver, repair=True)
+    assert [(one.kind, one.mended) for one in found] == [("wrong_type", False)]
+    assert driver.admin.call("GET", driver.key("t").replace(b"}:", b"}:aside:")) == b"mine"
+    assert driver.admin.call("GET", driver.key("t")) == b"theirs"
+
+
 async def test_body_without_a_row_becomes_a_task_if_asked_for(driver: QueueDriver) -> None:
     name = await driver.enqueue_one(priority=7)
     driver.admin.call("HDEL", driver.key("m"), name)
