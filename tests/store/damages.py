@@ -233,6 +233,9 @@ DAMAGES: Final = (
     damage("counter", "s", "bad_field")(lambda s: ["HSET", "enqueued", "many"]),
     damage("sweep", "s", "bad_field")(lambda s: ["HSET", "sweep", "x"]),
     damage("tokens", "s", "bad_field")(lambda s: ["HSET", "tokens", "x"]),
+    damage("debt", "s", "bad_field")(lambda s: ["HSET", "tokens", "-1e300"]),
+    damage("clock-too-far", "s", "bad_field")(lambda s: ["HSET", "clk", 2**53]),
+    damage("purged-too-far", "s", "bad_field")(lambda s: ["HSET", "purged", 10**14 - 1]),
     damage("expires", "m", "expiring")(lambda s: ["EXPIRE", 1_000]),
     damage("expires", "r4", "expiring")(lambda s: ["EXPIRE", 1_000]),
 )

@@ -184,6 +184,18 @@ async def test_what_was_set_aside_is_never_overwritten(driver: QueueDriver) -> N
     assert driver.admin.call("GET", driver.key("t")) == b"theirs"
 
 
+async def test_no_number_is_given_twice_when_the_latest_is_forgotten(driver: QueueDriver) -> None:
+    """The store's clock is behind the numbers that it gave, and nothing else knows of them."""
+    name, other = await driver.enqueue(task(), task())
+    lease = await driver.take_one()
+    driver.admin.call("HDEL", driver.key("s"), "clk")
+    driver.clock.ms = START_MS - 3_600_000
+    told = {(one.kind, one.where) for one in await assert_mended(driver)}
+    assert told == {("behind", "s")}
+    assert await driver.enqueue_one() > max(name, other)
+    assert (await driver.take_one()).fence > lease.fence
+
+
 async def test_body_without_a_row_becomes_a_task_if_asked_for(driver: QueueDriver) -> None:
     name = await driver.enqueue_one(priority=7)
     driver.admin.call("HDEL", driver.key("m"), name)

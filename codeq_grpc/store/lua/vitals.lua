@@ -34,17 +34,27 @@ local function is_integer(text)
   return text:find('^%-?%d+$') ~= nil and #text < 17
 end
 
+-- Beyond these, which are of the year 2093, a number of Lua does not keep every bit of an id.
+local LAST, LAST_MS = 9e15, 39e11
+local function is_below(most)
+  return function(text) return is_integer(text) and tonumber(text) < most end
+end
+
 local function is_number(text)
   return tonumber(text) ~= nil
+end
+
+local function is_count(text)
+  return is_number(text) and tonumber(text) >= 0
 end
 
 local RIGHT = {
   cfg = function(text) return #text >= 63 end,
   samples = function(text) return #text % 32 == 0 end,
-  tokens = is_number, filled = is_number,
+  tokens = is_count, filled = is_number, clk = is_below(LAST), purged = is_below(LAST_MS),
 }
 for _, field in ipairs({
-  'clk', 'version', 'purged', 'sweep', 'purging1', 'purging2', 'purging3',
+  'version', 'sweep', 'purging1', 'purging2', 'purging3',
   'enqueued', 'completed', 'failed', 'expired', 'cancelled', 'expired_tasks',
 }) do RIGHT[field] = is_integer end
 

@@ -91,6 +91,16 @@ local function rebuild(id, stands, at)
   check_places(id, row, 0, stands, at)
 end
 
+-- An id or a fence that is yet to be given would be given twice.
+local LAST = 9e15
+local function check_numbers(id, row)
+  local latest = math.max(struct.unpack('>I7', id), row[FENCE])
+  if latest < Q.first or latest > LAST then return end
+  tell('behind', 's', id)
+  Q.first = latest + 1
+  if MEND then redis.call('HSET', s, 'clk', score(latest)) end
+end
+
 local function verify_all(ids, packed)
   local stands = scores_of(ids)
   for i, id in ipairs(ids) do
@@ -98,7 +108,9 @@ local function verify_all(ids, packed)
       tell('stray', 'm', id)
       put(unneeded, m, id)
     elseif is_sound(packed[i]) then
-      verify(id, read_row(packed[i]), stands, i)
+      local row = read_row(packed[i])
+      check_numbers(id, row)
+      verify(id, row, stands, i)
     else
       tell('bad_row', 'm', id)
       rebuild(id, stands, i)
