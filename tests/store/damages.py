@@ -236,6 +236,9 @@ DAMAGES: Final = (
     damage("debt", "s", "bad_field")(lambda s: ["HSET", "tokens", "-1e300"]),
     damage("clock-too-far", "s", "bad_field")(lambda s: ["HSET", "clk", 2**53]),
     damage("purged-too-far", "s", "bad_field")(lambda s: ["HSET", "purged", 10**14 - 1]),
+    damage("endless", "u", "stray")(
+        lambda s: ["HSET", "n" * 70_000, _pending(s) + b"d" * 16 + b"\0" * 9]
+    ),
     damage("expires", "m", "expiring")(lambda s: ["EXPIRE", 1_000]),
     damage("expires", "r4", "expiring")(lambda s: ["EXPIRE", 1_000]),
 )

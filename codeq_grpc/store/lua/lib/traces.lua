@@ -81,8 +81,9 @@ local function give_key(id, row, key)
   correct(id, row)
 end
 
+local LONGEST = 1024 -- bytes of a key: 256 characters
 local function is_remembered(id, row, key, entry)
-  if #entry ~= 32 then return false end
+  if #entry ~= 32 or #key > LONGEST then return false end
   local window, final = struct.unpack('>I8B', entry, 24)
   local own = row and fixed(row).idempotency
   if not row and (final == 0 or window == 0) then return false end
