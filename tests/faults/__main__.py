@@ -1,6 +1,7 @@
 """`python -m tests.faults`: many tasks under every kind of fault, and a table of what came of it.
 
-Exit code 1 when a promise was broken, or when a run has shown nothing.
+Exit code 1 when a promise was broken, when a run has shown nothing, or when something took longer
+than promised.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tests.faults.catalogue import FAULTS
 from tests.faults.cluster import Cluster
 from tests.faults.nemesis import schedule
 from tests.faults.run import Plan, attack
-from tests.faults.table import page
+from tests.faults.table import page, too_late
 from tests.support.stores import engines
 
 if TYPE_CHECKING:
@@ -113,7 +114,9 @@ def main() -> int:
     print(text)
     if given.write is not None:
         given.write.write_text(text)
-    return int(not all(result.good for result in results))
+    if late := too_late(results):
+        print(f"TOO LATE: {late}")
+    return int(bool(late) or not all(result.good for result in results))
 
 
 if __name__ == "__main__":

@@ -107,7 +107,8 @@ def _finders(printed: str) -> str:
     for violations in re.findall(r"^F\d+ --seed \d+: \{(.*?)\}", printed, re.MULTILINE):
         for name, count in re.findall(r"'([^']+)': (\d+)", violations):
             found[name] += int(count)
-    return ", ".join(f"{name} {count}" for name, count in found.items())
+    late = re.findall(r"^TOO LATE: (.+)$", printed, re.MULTILINE)
+    return ", ".join([*(f"{name} {count}" for name, count in found.items()), *late])
 
 
 def mutants() -> list[Mutant]:

@@ -20,6 +20,21 @@ _COLUMNS: Final = (
 _SUMS: Final = ("operations", "unknown", "acked", "recovered", "lost", "unexpected", "second ends")
 LATE_MS: Final = 1_000
 """After the end of its lease a task is claimable again within this."""
+SERVED_S: Final = 2.0
+"""After healing a task goes all its way within this."""
+
+
+def late_ms(results: Sequence[Result]) -> int:
+    """After how long leases that ran out were claimable again, at the 99th percentile of all."""
+    late = sorted(ms for result in results for ms in result.redelivery_ms)
+    return late[int(0.99 * len(late))] if late else 0
+
+
+def too_late(results: Sequence[Result]) -> str:
+    """What took longer than promised, over all runs; empty when nothing did."""
+    late, served = late_ms(results), max(result.served_s for result in results)
+    found = [f"claimable again {late} ms after leases ended"] * (late > LATE_MS)
+    return "; ".join(found + [f"served {served:.1f} s after healing"] * (served > SERVED_S))
 
 
 def _cells(result: Result) -> Iterator[str]:
@@ -44,8 +59,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def page(results: Sequence[Result], seed: int, stores: str) -> str:
     """As Markdown: sums first, then a line of each run."""
-    late = sorted(ms for result in results for ms in result.redelivery_ms)
-    p99 = late[int(0.99 * len(late))] if late else 0
+    late, p99 = sum(len(result.redelivery_ms) for result in results), late_ms(results)
     total = {name: sum(result.counts[name] for result in results) for name in _SUMS}
     fences = sum(result.counts["stale fences"] for result in results)
     tried = sum(result.counts["stale tried"] for result in results)
@@ -62,7 +76,7 @@ def page(results: Sequence[Result], seed: int, stores: str) -> str:
         f"- second ends {total['second ends']}",
         f"- tasks of unknown outcome that turned out stored: {total['recovered']}",
         f"- {fences} fences that were over, tried {tried} times, accepted {accepted}",
-        f"- {len(late)} leases ran out, claimable again at p99 {p99} ms after their end",
+        f"- {late} leases ran out, claimable again at p99 {p99} ms after their end",
         f"- served after healing: p50 {statistics.median(served):.2f} s, max {max(served):.2f} s",
         f"- void runs {sum(bool(r.void) for r in results)}",
         f"- runs with violations {sum(bool(r.violations) for r in results)}",
