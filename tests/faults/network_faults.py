@@ -44,7 +44,10 @@ async def cut_replies(scene: Scene) -> AsyncIterator[None]:
 @fault("F10", "connections of clients to a server go dead without a word")
 async def half_open(scene: Scene) -> AsyncIterator[None]:
     """No end, no reset: only silence tells."""
-    gates = [scene.dice.choice(scene.cluster.gates)]
+    # After a restart all clients may be at the other server: nobody would notice.
+    every = scene.cluster.gates
+    await scene.wait(lambda: any(gate.connections for gate in every), "nobody connects")
+    gates = [scene.dice.choice([one for one in every if one.connections] or every)]
     await _weather(scene, gates, Weather(blackhole=True), 2.0, "swallowed")
     yield
     _clear(gates)

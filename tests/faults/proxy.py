@@ -98,6 +98,11 @@ class Proxy:
         assert not isinstance(self._listen, str), "it listens on a Unix socket"
         return "{}:{}".format(*self._listen)
 
+    @property
+    def connections(self) -> int:
+        """How many there are now."""
+        return len(self._links)
+
     async def start(self) -> Self:
         """Returns when it listens."""
         if isinstance(self._listen, str):
