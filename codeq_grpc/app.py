@@ -146,6 +146,7 @@ class App:
             calls=Places(*settings.places("max_calls")),
             streams=Places(*settings.places("max_streams")),
             watches=Places(*settings.places("max_watches")),
+            requests=(settings.max_request_bytes, settings.max_request_bytes_per_principal),
         )
         self.health = Health(self.connection, self._durability, self._budgets.under_way)
         self._gate = AuthInterceptor(Tokens(settings.principals()))

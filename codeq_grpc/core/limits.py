@@ -80,6 +80,8 @@ IDLE_INTERVAL_DEFAULT_MS: Final = 15 * SECOND
 HEALTH_CHECKS_PER_ADDRESS: Final = 128
 HEALTH_WATCHES: Final = 256
 HEALTH_WATCHES_PER_ADDRESS: Final = 192
+HEALTH_BYTES: Final = 32 << 20
+HEALTH_BYTES_PER_ADDRESS: Final = 8 << 20
 """Health answers anybody: these are not for settings to take away."""
 
 CLAIM_RATE_MAX: Final = 1_000_000.0

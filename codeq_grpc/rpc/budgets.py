@@ -15,12 +15,14 @@ from urllib.parse import unquote
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.errors import TooManyCalls, TooManyFailures, TooManyStreams
+from codeq_grpc.rpc.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from codeq_grpc.core.errors import CodeQError
     from codeq_grpc.core.principal import Principal
+    from codeq_grpc.rpc.room import Share
 
 _log = logging.getLogger(__name__)
 
@@ -50,13 +52,18 @@ class Places(NamedTuple):
     address: int | None
 
 
+def _name(principal: Principal | None) -> tuple[str, str] | None:
+    return (principal.tenant, principal.subject) if principal else None
+
+
 class Budget:
     """Places of one kind. `name` is that of the setting of the server's; those of the others derive
-    from it.
+    from it. Its calls' requests come into `room`.
     """
 
-    def __init__(self, name: str, places: Places, error: type[CodeQError]) -> None:
+    def __init__(self, name: str, places: Places, error: type[CodeQError], room: Room) -> None:
         self._name = name
+        self._room = room
         self._places = places
         self._error = error
         self._held: dict[Hashable, int] = {}
@@ -69,7 +76,7 @@ class Budget:
         held, places = self._held, self._places
         if places.server is not None and self.under_way >= places.server:
             raise self._full("", places.server)
-        who = (principal.tenant, principal.subject) if principal else None
+        who = _name(principal)
         of_who = held.get(who, 0)
         if who and places.principal is not None and of_who >= places.principal:
             raise self._full("_per_principal", places.principal)
@@ -80,6 +87,10 @@ class Budget:
         held[address] = of_address + 1
         self.under_way += 1
         return functools.partial(self._leave, who, address)
+
+    def share(self, principal: Principal | None, address: str) -> Share:
+        """What a call has of the room, nothing yet; who has no name is known by address."""
+        return self._room.share(_name(principal) or address)
 
     def _full(self, whose: str, limit: int) -> CodeQError:
         metadata = {"budget": self._name + whose, "limit": str(limit)}
@@ -100,15 +111,20 @@ class Budgets:
     who takes all of one leaves the others alone.
     """
 
-    def __init__(self, *, calls: Places, streams: Places, watches: Places) -> None:
-        self._calls = Budget("max_calls", calls, TooManyCalls)
-        claiming = Budget("max_streams", streams, TooManyStreams)
-        watching = Budget("max_watches", watches, TooManyStreams)
+    def __init__(
+        self, *, calls: Places, streams: Places, watches: Places, requests: tuple[int, int]
+    ) -> None:
+        room = Room("max_request_bytes", *requests, whose="_per_principal")
+        self._calls = Budget("max_calls", calls, TooManyCalls, room)
+        claiming = Budget("max_streams", streams, TooManyStreams, room)
+        watching = Budget("max_watches", watches, TooManyStreams, room)
         # No limit for all addresses together: they could shut out the probes of the platform.
         checks = Places(None, None, limits.HEALTH_CHECKS_PER_ADDRESS)
         watched = Places(limits.HEALTH_WATCHES, None, limits.HEALTH_WATCHES_PER_ADDRESS)
-        health = Budget("health_checks", checks, TooManyCalls)
-        health_watches = Budget("health_watches", watched, TooManyStreams)
+        theirs = limits.HEALTH_BYTES, limits.HEALTH_BYTES_PER_ADDRESS
+        room = Room("health_bytes", *theirs, whose="_per_address")
+        health = Budget("health_checks", checks, TooManyCalls, room)
+        health_watches = Budget("health_watches", watched, TooManyStreams, room)
         self._by_method = {
             "/codeq.v1.CodeQService/StreamClaim": claiming,
             "/codeq.v1.CodeQService/WatchTasks": watching,

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from codeq_grpc.auth.tokens import Tokens
     from codeq_grpc.rpc.budgets import Budget, Budgets, Failures
+    from codeq_grpc.rpc.room import Share
 
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -61,6 +62,7 @@ def _tolerant(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | 
         return None
 
     def deserialize(raw: bytes) -> Any:
+        _CALL.get().came(len(raw))
         try:
             return parse(raw)
         except Exception:  # noqa: BLE001 - whatever the parser objects to
@@ -147,17 +149,18 @@ def _wrapped(handler: Handler, arrivals: Arrivals | None) -> Handler:
     the single request first, as long as the caller likes, and ask nobody.
     """
     behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_stream
-    if handler.request_streaming:
-        arrivals = None
     timed = not handler.response_streaming
+    single = None if handler.request_streaming else arrivals
 
     async def serve(request: Any, context: Context) -> Any:
         work = behaviour if timed else sending
-        return await _CALL.get().serve(work, request, context, arrivals, timed=timed)
+        return await _CALL.get().serve(work, request, context, single, timed=timed)
 
     async def sending(request: Any, context: Context) -> None:
         if handler.request_streaming:
-            request = _well_formed(request)
+            share = _CALL.get().share
+            coming = arrivals.read_all(context, share) if arrivals and share else request
+            request = _well_formed(coming)
         if inspect.isasyncgenfunction(behaviour):
             async for message in behaviour(request, context):
                 await context.write(message)
@@ -194,8 +197,14 @@ class _Call:
     def __init__(self, method: str, request_id: str, budget: Budget) -> None:
         self.method = method
         self.request_id = request_id
+        self.share: Share | None = None
         self._budget = budget
         self._began = monotonic()
+
+    def came(self, size: int) -> None:
+        """Its request is there, of so many bytes."""
+        if self.share is not None:
+            self.share.came(size)
 
     async def serve(
         self,
@@ -210,11 +219,13 @@ class _Call:
         still to come.
         """
         context.set_trailing_metadata((("x-request-id", self.request_id),))
+        principal, address = PRINCIPAL.get(None), address_of(context.peer())
+        share = self.share = self._budget.share(principal, address)
         try:
-            leave: Any = self._budget.take(PRINCIPAL.get(None), address_of(context.peer()))
+            leave: Any = self._budget.take(principal, address)
             context.add_done_callback(leave)
             if arrivals is not None:
-                request = await arrivals.read(context)
+                request = await arrivals.read(context, share)
             _check_parsed(request)
             async with asyncio.timeout(self._limit(context) if timed else None):
                 result = await behaviour(request, context)
@@ -237,6 +248,8 @@ class _Call:
         else:
             self._log(logging.DEBUG, "OK")
             return result
+        finally:
+            share.end()
 
     def _limit(self, context: Context) -> float:
         remaining = time_remaining(context)

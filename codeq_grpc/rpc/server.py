@@ -39,8 +39,9 @@ OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("grpc.server.max_pending_requests", 10_000),
     ("grpc.server.max_pending_requests_hard_limit", 10_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
-    # Without it, as much as 64 KiB of a stream come in before somebody reads it. With it, calls
-    # that are refused unread took in megabytes each.
+    # As much of a stream comes in before somebody reads it: thousands of calls may wait for room.
+    # With the probe, calls that are refused unread took in megabytes each.
+    ("grpc.http2.lookahead_bytes", 16_384),
     ("grpc.http2.bdp_probe", 0),
     ("grpc.max_connection_idle_ms", 600_000),
 )

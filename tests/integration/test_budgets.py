@@ -135,6 +135,7 @@ async def test_a_place_is_free_again_after_every_end_of_a_call(small: Server, ad
         raw: Any = acme.channel.unary_unary("/codeq.v1.CodeQService/Claim")
         assert (await refused(raw(b"\xff", metadata=acme.metadata))).kind[1] == "MALFORMED_MESSAGE"
     await taken(small)
+    await eventually(lambda: room_taken(small) == 0)
 
 
 async def test_a_place_is_free_again_when_the_connection_breaks(
@@ -190,6 +191,85 @@ async def test_a_call_without_a_message_holds_a_place_and_no_longer_than_it_may(
             assert (await refused(call)).kind == ("UNAVAILABLE", "REQUEST_LATE")
     enough.set()
     await taken(small)
+
+
+def junk(caller: Caller) -> Any:
+    """A call of 4 MiB that stays under way: most of it are fields that nobody knows."""
+    request = pb.ClaimRequest(worker_id="w", commands=["RENDER"])
+    request.wait.FromSeconds(20)
+    count = (4 << 20) - 200
+    length = bytes(
+        [count & 127 | 128, count >> 7 & 127 | 128, count >> 14 & 127 | 128, count >> 21]
+    )
+    raw = request.SerializeToString() + b"\xfa\x3f" + length + bytes(count)
+    make: Any = caller.channel.unary_unary("/codeq.v1.CodeQService/Claim")
+    return make(raw, metadata=caller.metadata, timeout=30)
+
+
+def room_taken(server: Server) -> int:
+    """Bytes of requests under way."""
+    return server.app._budgets.of("/codeq.v1.CodeQService/Claim")._room.held
+
+
+async def test_a_call_that_finds_no_room_for_its_message_is_refused(
+    store: StoreProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codeq_grpc.rpc.room._PATIENCE", 0.2)
+    rooms = {"max_request_bytes": 16 << 20, "max_request_bytes_per_principal": 8 << 20}
+    async with running_server(store, **rooms) as server:
+        acme = server.caller()
+        calls = [junk(acme) for _ in range(2)]
+        await taken(server, calls=2)
+        if server.native:
+            assert await acme.claim() == []
+        else:
+            await eventually(lambda: 7 << 20 < room_taken(server) < 8 << 20)
+            refusal = await refusal_of(acme)
+            assert refusal.kind == (FULL, "TOO_MANY_CALLS")
+            limit = {"budget": "max_request_bytes_per_principal", "limit": str(8 << 20)}
+            assert refusal.metadata == limit
+            assert refusal.retry_after
+        assert await server.caller("rival").claim() == []
+        for call in calls:
+            call.cancel()
+        await eventually(lambda: room_taken(server) == 0)
+        assert await acme.claim() == []
+
+
+async def test_small_calls_wait_for_room_and_none_is_refused(store: StoreProcess) -> None:
+    rooms = {"max_request_bytes": 8 << 20, "max_request_bytes_per_principal": 8 << 20}
+    async with running_server(store, **rooms) as server:
+        calls = [waiting(server.caller(tenant), 1) for tenant in ("acme", "rival") * 250]
+        assert {(await call.code()).name for call in calls} == {"OK"}
+        await eventually(lambda: room_taken(server) == 0)
+
+
+async def test_a_message_that_does_not_come_gives_way_to_those_that_do(
+    store: StoreProcess,
+) -> None:
+    rooms = {"max_request_bytes": 16 << 20, "max_request_bytes_per_principal": 8 << 20}
+    async with running_server(store, **rooms) as server:
+        acme, enough = server.caller(), asyncio.Event()
+
+        async def never() -> AsyncIterator[bytes]:
+            await enough.wait()
+            for nothing in list[bytes]():
+                yield nothing
+
+        make: Any = acme.channel.stream_unary("/codeq.v1.CodeQService/Claim")
+        calls = [make(never(), metadata=acme.metadata, timeout=None) for _ in range(2)]
+        if not server.native:
+            await eventually(lambda: room_taken(server) == 8 << 20)
+        assert await server.caller("rival").claim() == []
+        assert await acme.claim() == []
+        if server.native:
+            for call in calls:
+                call.cancel()
+        else:
+            late = [(await refused(call)).kind for call in calls]
+            assert ("UNAVAILABLE", "REQUEST_LATE") in late
+        enough.set()
+        await eventually(lambda: room_taken(server) == 0)
 
 
 async def test_a_call_that_ends_without_a_message_is_malformed(server: Server) -> None:

@@ -11,12 +11,14 @@ from codeq_grpc.core.errors import CredentialInvalid, TooManyCalls, TooManyFailu
 from codeq_grpc.core.principal import Principal
 from codeq_grpc.rpc import budgets
 from codeq_grpc.rpc.budgets import Budget, Budgets, Failures, Places, address_of
+from codeq_grpc.rpc.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 HERE = "127.0.0.1"
 EVERYBODY = Places(1, 1, 1)
+ROOM = Room("max_request_bytes", 1 << 30, 1 << 30, whose="_per_principal")
 
 
 def somebody(subject: str, tenant: str = "acme") -> Principal:
@@ -44,7 +46,7 @@ def test_a_peer_is_an_address_without_its_port(peer: str, address: str) -> None:
 
 
 def test_each_budget_is_named_when_it_is_used_up() -> None:
-    budget = Budget("max_calls", Places(3, 2, 2), TooManyCalls)
+    budget = Budget("max_calls", Places(3, 2, 2), TooManyCalls, ROOM)
     one, two, three = (somebody(name) for name in ("one", "two", "three"))
     for _ in range(2):
         budget.take(one, "10.0.0.1")
@@ -63,7 +65,7 @@ def test_each_budget_is_named_when_it_is_used_up() -> None:
 
 
 def test_a_subject_of_another_tenant_is_somebody_else() -> None:
-    budget = Budget("max_calls", Places(None, 1, None), TooManyCalls)
+    budget = Budget("max_calls", Places(None, 1, None), TooManyCalls, ROOM)
     budget.take(somebody("worker", "acme"), HERE)
     budget.take(somebody("worker", "rival"), HERE)
     with pytest.raises(TooManyCalls):
@@ -71,7 +73,7 @@ def test_a_subject_of_another_tenant_is_somebody_else() -> None:
 
 
 def test_whoever_has_no_name_counts_by_address_only() -> None:
-    budget = Budget("health_checks", Places(None, 1, 2), TooManyCalls)
+    budget = Budget("health_checks", Places(None, 1, 2), TooManyCalls, ROOM)
     budget.take(None, "10.0.0.1")
     budget.take(None, "10.0.0.1")
     budget.take(None, "10.0.0.2")
@@ -81,7 +83,7 @@ def test_whoever_has_no_name_counts_by_address_only() -> None:
 
 def test_a_refusal_counts_nowhere_and_nothing_is_kept_of_who_has_left() -> None:
     rng = random.Random(7)
-    budget = Budget("max_calls", Places(20, 5, 8), TooManyCalls)
+    budget = Budget("max_calls", Places(20, 5, 8), TooManyCalls, ROOM)
     leave: list[Callable[[Any], None]] = []
     for _ in range(3_000):
         if leave and rng.random() < 0.5:
@@ -99,7 +101,9 @@ def test_a_refusal_counts_nowhere_and_nothing_is_kept_of_who_has_left() -> None:
 
 
 def test_kinds_do_not_count_against_each_other() -> None:
-    all_ = Budgets(calls=EVERYBODY, streams=EVERYBODY, watches=EVERYBODY)
+    all_ = Budgets(
+        calls=EVERYBODY, streams=EVERYBODY, watches=EVERYBODY, requests=(1 << 30, 1 << 30)
+    )
     methods = (
         *("codeq.v1.CodeQService/Enqueue", "codeq.v1.CodeQService/StreamClaim"),
         *("codeq.v1.CodeQService/WatchTasks", "grpc.health.v1.Health/Check"),

@@ -101,6 +101,14 @@ def test_every_limit_is_documented_with_its_value() -> None:
     assert {what: rows.get(what) for what in expected} == expected
 
 
+def test_room_for_requests_is_documented() -> None:
+    rows, one = _rows(), "requests being read or worked on: of one server, principal"
+    rooms = DEFAULTS.max_request_bytes, DEFAULTS.max_request_bytes_per_principal
+    assert rows[one] == "{} and {} bytes (settings)".format(*rooms)
+    rooms = limits.HEALTH_BYTES, limits.HEALTH_BYTES_PER_ADDRESS
+    assert rows["the same of health: of one server, address"] == "{} and {} bytes".format(*rooms)
+
+
 def test_every_reason_is_documented_with_its_code() -> None:
     rows = _rows()
     documented = {
