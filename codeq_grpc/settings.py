@@ -7,6 +7,7 @@ IDENTITY_SERVICE_API_KEY). The environment goes before the file.
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -26,6 +27,20 @@ from codeq_grpc.core.principal import ROLES, TENANT_NAME, Principal
 _BARE: Final = ("PORT", "REDIS_ADDR", "IDENTITY_SERVICE_URL", "IDENTITY_SERVICE_API_KEY")
 _ADDRESS: Final = re.compile(r"[^/@?#\s]+")
 """A host, and a port or none."""
+_OTHERS: Final = frozenset(
+    {
+        *("CODEQ_CONFIG", "CODEQ_ADDRESS", "CODEQ_TOKEN"),
+        *("CODEQ_TASK_ID", "CODEQ_COMMAND", "CODEQ_ATTEMPT", "CODEQ_FENCE"),
+    }
+)
+"""Variables that are no settings: where they are, those of the CLI, and what `codeq work` tells a
+program of its task, besides CODEQ_HEADER_<NAME>."""
+_KUBERNETES: Final = re.compile(
+    r"CODEQ(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+"""What it announces of services called codeq, codeq-grpc and so on to every container, besides
+an address with its protocol."""
+_ADDRESSES: Final = ("tcp://", "udp://", "sctp://")
 _SAID: Final = {"extra_forbidden": "there is no such setting"}
 _RAISED: Final = "Value error, "
 """What pydantic writes before a validator's own words."""
@@ -208,14 +223,17 @@ def _environment() -> dict[str, Any]:
     found: dict[str, Any] = {
         name.lower(): os.environ[name] for name in _BARE if os.environ.get(name)
     }
-    known = set(Settings.model_fields)
-    for name, value in os.environ.items():
+    unknown = []
+    for name, value in sorted(os.environ.items()):
         field = name.removeprefix("CODEQ_").lower()
-        # Kubernetes announces a service called codeq-grpc as CODEQ_GRPC_PORT=tcp://...
-        if value.startswith("tcp://"):
+        if not name.startswith("CODEQ_") or not value or value.startswith(_ADDRESSES):
             continue
-        if name.startswith("CODEQ_") and field in known and value:
+        if field in Settings.model_fields:
             found[field] = value
+        elif not _is_of_others(name):
+            unknown.append(f"{name}: {_SAID['extra_forbidden']}{_nearest(field)}")
+    if unknown:
+        raise SettingsError(f"settings are not valid: {'; '.join(unknown)}")
     if "http_port" in found:
         found.pop("port", None)
     if "tokens" in found:
@@ -225,6 +243,16 @@ def _environment() -> dict[str, Any]:
             message = f"CODEQ_TOKENS is not JSON: {error}"
             raise SettingsError(message) from error
     return found
+
+
+def _is_of_others(name: str) -> bool:
+    headers = name.startswith("CODEQ_HEADER_")
+    return name in _OTHERS or headers or _KUBERNETES.fullmatch(name) is not None
+
+
+def _nearest(field: str) -> str:
+    found = difflib.get_close_matches(field, Settings.model_fields, n=1)
+    return f", did you mean CODEQ_{found[0].upper()}?" if found else ""
 
 
 def _canonical(given: dict[str, Any]) -> dict[str, Any]:

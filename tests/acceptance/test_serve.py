@@ -92,6 +92,18 @@ def test_a_tokens_file_that_is_not_valid_is_told_without_a_traceback(
     assert "Traceback" not in refused.err
 
 
+@pytest.mark.parametrize("command", [["serve"], ["dev", "--state-dir", "state"]])
+def test_a_misspelt_variable_is_told_with_the_name_that_was_meant(
+    tmp_path: Path, command: list[str]
+) -> None:
+    with Program([CODEQ, *command], env={"CODEQ_MAX_CALL": "5"}, cwd=tmp_path) as program:
+        refused = Ran(program, program.wait())
+    assert refused.code == 2
+    told = "CODEQ_MAX_CALL: there is no such setting, did you mean CODEQ_MAX_CALLS?"
+    assert told in " ".join(refused.err.split())
+    assert "Traceback" not in refused.err
+
+
 def test_what_codeq_token_prints_is_a_tokens_file_and_the_secret_is_beside_it(
     settings: dict[str, str], tmp_path: Path
 ) -> None:

@@ -202,13 +202,6 @@ def test_empty_variables_are_as_if_not_set(monkeypatch: pytest.MonkeyPatch) -> N
     assert load_settings() == DEFAULTS
 
 
-def test_what_kubernetes_announces_of_a_service_is_not_a_setting(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("CODEQ_GRPC_PORT", "tcp://10.0.0.1:50051")
-    assert load_settings().grpc_port == 50051
-
-
 def test_an_empty_file_is_fine(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("# nothing yet\n")
