@@ -21,6 +21,7 @@ from codeq_grpc import __version__
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.store.health import CHECKS, HARMLESS, check_store, describe_store
+from codeq_grpc.store.skew import MOST_MS, Skew, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,9 @@ DETAILS_KEY: Final = "x-codeq-health"
 _SERVING: Final[Any] = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final[Any] = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN: Final[Any] = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+_APART: Final = (
+    f"its clock and this server's differ by more than {MOST_MS} ms; tasks go by the store's"
+)
 _PERIOD: Final = 1.0
 """Seconds between checks of the store."""
 
@@ -57,6 +61,8 @@ class Health:
         self._under_way = under_way
         self._problems: dict[str, str] = {"reachable": "not checked yet"}
         self._store: dict[str, str] = {}
+        self._skew: Skew | None = None
+        self._apart = False
         self._draining = False
         self._began = monotonic()
         self._changed = asyncio.Event()
@@ -77,6 +83,21 @@ class Health:
             self._log(problems)
             self._problems = problems
             self._tell()
+        if "reachable" not in problems:
+            await self._compare_clocks()
+
+    async def _compare_clocks(self) -> None:
+        with contextlib.suppress(CodeQError):
+            self._skew = await measure(self._connection)
+            apart = self._skew.apart(before=self._apart)
+            if apart != self._apart:
+                self._apart = apart
+                more = {"check": "clock", "clock_skew_ms": self._skew.ms}
+                if apart:
+                    _log.warning("about the store: %s", _APART, extra=more)
+                else:
+                    _log.info("the store's clock and this server's agree again", extra=more)
+                self._tell()
 
     def _log(self, problems: dict[str, str]) -> None:
         for check, reason in problems.items():
@@ -114,18 +135,21 @@ class Health:
     def statuses(self) -> dict[str, Any]:
         """Status of every service."""
         whole = _SERVING if self.ready else _NOT_SERVING
-        unknown = "reachable" in self._problems
+        found, unknown = self._found(), "reachable" in self._problems
         checks = {
             f"store.{check}": _NOT_SERVING
-            if check in self._problems or (unknown and check != "reachable")
+            if check in found or (unknown and check != "reachable")
             else _SERVING
             for check in CHECKS
         }
         return {"": whole, **dict.fromkeys(SERVICES, whole), **checks}
 
+    def _found(self) -> dict[str, str]:
+        return self._problems | ({"clock": _APART} if self._apart else {})
+
     def details(self) -> dict[str, Any]:
         """For people: version, uptime, store, calls under way, and what is wrong by service."""
-        reasons = {f"store.{check}": reason for check, reason in self._problems.items()}
+        reasons = {f"store.{check}": reason for check, reason in self._found().items()}
         if self._draining:
             reasons["server"] = "the server is draining"
         return {
@@ -133,6 +157,7 @@ class Health:
             "uptime_seconds": round(monotonic() - self._began, 1),
             "durability": self._durability.level.value,
             "store": self._store,
+            "clock_skew_ms": self._skew.ms if self._skew else None,
             "under_way": self._under_way(),
             "reasons": reasons,
         }

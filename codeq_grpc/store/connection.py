@@ -301,6 +301,12 @@ class Connection:
             facts: dict[str, Any] = await self._redis.info()
             return facts
 
+    async def time_ms(self) -> float:
+        """TIME of the store, in milliseconds."""
+        async with self._call():
+            seconds, microseconds = await self._redis.time()
+            return int(seconds) * 1_000 + int(microseconds) / 1_000
+
     async def configuration(self) -> dict[str, str] | None:
         """The settings of the store that durability hangs on; None when it does not tell them."""
         async with self._call():

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 CHECKS: Final = (
     *("reachable", "writable", "noeviction", "primary", "version", "durability", "cluster"),
-    *("memory", "settings"),
+    *("memory", "settings", "clock"),
 )
-HARMLESS: Final = frozenset({"memory", "settings"})
+HARMLESS: Final = frozenset({"memory", "settings", "clock"})
 """Checks whose failure a server goes on serving with."""
 
 

@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from tests.faults.clock_store import ClockStore
+from tests.integration.looking import page
 from tests.support.server import Caller, Server, eventually, running_server
 
 if TYPE_CHECKING:
@@ -72,6 +73,39 @@ class Work:
     def stop(self) -> None:
         """No more tasks; workers go on to the last."""
         self._busy = False
+
+
+async def test_a_clock_that_differs_is_told_of_once_and_the_server_stays_ready(
+    clock_store: ClockStore, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "codeq_grpc.rpc.health")
+
+    async def told(apart: bool, least: int, most: int) -> None:
+        async def shown() -> bool:
+            _, body = await page(server, "/health/detailed")
+            fits = least <= body["clock_skew_ms"] <= most
+            return fits and ("store.clock" in body["reasons"]) == apart
+
+        await eventually(shown, within=30)
+        assert await page(server, "/readyz") == (200, {"status": "ready"})
+
+    def lines() -> list[tuple[str, str]]:
+        return [
+            (record.levelname, record.getMessage().partition(" differ")[0])
+            for record in caplog.records
+            if "clock" in record.getMessage()
+        ]
+
+    await told(False, -1_000, 1_000)
+    assert lines() == []
+    for off in (HOUR, -HOUR, HOUR):
+        clock_store.set_off(off)
+        await told(True, off - 60_000, off + 60_000)
+    assert lines() == [("WARNING", "about the store: its clock and this server's")]
+    clock_store.set_off(0)
+    await told(False, -1_000, 1_000)
+    over = "the store's clock and this server's agree again"
+    assert lines() == [("WARNING", "about the store: its clock and this server's"), ("INFO", over)]
 
 
 @pytest.mark.parametrize("steps", [(-HOUR, 0), (HOUR, -HOUR, 0), (90_000, -5_000, 500)])

@@ -22,7 +22,7 @@ CHECKS: Final = [
     f"store.{check}"
     for check in (
         *("reachable", "writable", "noeviction", "primary", "version", "durability", "cluster"),
-        *("memory", "settings"),
+        *("memory", "settings", "clock"),
     )
 ]
 OURS: Final = [service.full_name for service in SERVICES]
@@ -66,6 +66,7 @@ async def test_the_detailed_page_tells_versions_and_every_check(
     assert body["durability"] == "D0"
     assert body["reasons"] == {}
     assert body["uptime_seconds"] >= 0
+    assert abs(body["clock_skew_ms"]) <= 1_000
 
 
 async def test_other_pages_and_methods_do_not_exist(server: Server) -> None:
