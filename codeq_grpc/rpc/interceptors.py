@@ -154,7 +154,12 @@ def _wrapped(handler: Handler, arrivals: Arrivals | None) -> Handler:
 
     async def serve(request: Any, context: Context) -> Any:
         work = behaviour if timed else sending
-        return await _CALL.get().serve(work, request, context, single, timed=timed)
+        try:
+            return await _CALL.get().serve(work, request, context, single, timed=timed)
+        except grpc.aio.AbortError as aborted:
+            # gRPC keeps it with the call, in a cycle: with all that was refused, request included.
+            aborted.__context__ = None
+            raise aborted.with_traceback(None) from None
 
     async def sending(request: Any, context: Context) -> None:
         if handler.request_streaming:
@@ -189,6 +194,14 @@ async def _well_formed(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         _check_parsed(request)
         yield request
+
+
+def _is_cancelled() -> bool:
+    """Whether it is this task that shall end. Not in line: a frame that knows its own task would
+    keep all that the call had, its request above all, until Python looks for cycles.
+    """
+    task = asyncio.current_task()
+    return task is not None and bool(task.cancelling())
 
 
 class _Call:
@@ -236,8 +249,7 @@ class _Call:
         except grpc.aio.AbortError:
             raise
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if _is_cancelled():
                 self._log(logging.DEBUG, "CANCELLED")
                 raise
             # Not the peer: something inside was cancelled. grpc would send no status at all.

@@ -102,9 +102,14 @@ class Coalescer(Generic[Item, Result, Common]):
         done: asyncio.Future[tuple[Sequence[Result], Common]] = (
             asyncio.get_running_loop().create_future()
         )
-        lane.waiting.append(_Waiting(items, size, done))
+        one = _Waiting[Item, Result, Common](items, size, done)
+        lane.waiting.append(one)
         lane.size += size
-        return await done
+        try:
+            return await done
+        except asyncio.CancelledError:
+            one.items = ()  # what nobody waits for takes no memory
+            raise
 
     def _next(self, queue: Queue) -> None:
         """The call under way has returned: those who wait go on without its caller."""
@@ -148,6 +153,7 @@ class Coalescer(Generic[Item, Result, Common]):
         return batch
 
     async def _call(self, queue: Queue, batch: list[_Waiting[Item, Result, Common]]) -> None:
+        counts = [len(one.items) for one in batch]
         items = batch[0].items if len(batch) == 1 else [i for one in batch for i in one.items]
         left = batch[0].since + self._bounds.timeout - monotonic()
         try:
@@ -159,8 +165,8 @@ class Coalescer(Generic[Item, Result, Common]):
             self._fail(batch, error)
         else:
             at = 0
-            for one in batch:
-                end = at + len(one.items)
+            for one, count in zip(batch, counts, strict=True):
+                end = at + count
                 if not one.done.done():
                     one.done.set_result((results[at:end], common))
                 at = end

@@ -136,10 +136,18 @@ async def _settle(connection: Any, replicas: int, seconds: float) -> str:
 class _Packing:
     """Packs commands in C: redis-py leaves that to hiredis in its blocking client only."""
 
+    _writer: asyncio.StreamWriter | None
+
     def pack_command(self, *args: Any) -> list[bytes]:
         """The command as it is on the wire. Its name may be of several words."""
         packed: bytes = hiredis.pack_command((*args[0].split(), *args[1:]))
         return [packed]
+
+    async def disconnect(self, *args: Any, **given: Any) -> None:
+        """Drops what the store has not taken yet: it would stay in memory until the store does."""
+        if self._writer is not None and self._writer.transport.get_write_buffer_size():
+            self._writer.transport.abort()
+        await super().disconnect(*args, **given)  # type: ignore[misc]
 
 
 class _Lives(BlockingConnectionPool):

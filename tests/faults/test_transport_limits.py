@@ -43,11 +43,16 @@ async def stub_of(address: str) -> AsyncIterator[Any]:
         yield services.CodeQServiceStub(channel)
 
 
-async def large_calls(server: Attacked, seconds: float) -> dict[str, int]:
-    """What becomes of messages of 4 MiB from one caller, 16 at a time on each of 4 connections."""
-    payload = {"data": bytes(_MB - 100)}
-    tasks = [{"command": "LARGE", "payload": payload, "delay": {"seconds": 86_400}}] * 4
-    request = pb.BatchEnqueueRequest(tasks=tasks, atomic=True)
+def large(**changes: object) -> pb.BatchEnqueueRequest:
+    """A message of 4 MiB."""
+    task = {"command": "LARGE", "payload": {"data": bytes(_MB - 100)}, **changes}
+    return pb.BatchEnqueueRequest(tasks=[{**task, "delay": {"seconds": 86_400}}] * 4, atomic=True)
+
+
+async def large_calls(
+    server: Attacked, seconds: float, request: pb.BatchEnqueueRequest
+) -> dict[str, int]:
+    """What becomes of such messages from one caller, 16 at a time on each of 4 connections."""
     codes: dict[str, int] = {}
     ends = time.monotonic() + seconds
 
@@ -98,7 +103,7 @@ async def test_large_messages_wait_until_there_is_memory_for_them(engine: Engine
     ):
         server.forget_peak()
         before = server.size()
-        codes = await large_calls(server, 2.0)
+        codes = await large_calls(server, 2.0, large())
         probed = prober.taken()
         assert probed.share >= 0.99, (probed, codes)
         assert server.lives
@@ -107,6 +112,47 @@ async def test_large_messages_wait_until_there_is_memory_for_them(engine: Engine
         if native:
             assert codes["RESOURCE_EXHAUSTED"]
         else:
+            assert server.size().peak_mb < before.rss_mb + MEMORY_MB
+
+
+async def test_large_messages_that_are_refused_leave_nothing_behind(engine: Engine) -> None:
+    native = engine.grpc == "native"
+    with attacked(engine, **({"max_calls_per_principal": 6} if native else {})) as server:
+        server.forget_peak()
+        before = server.size()
+        codes = await large_calls(server, 2.0, large(command="no name"))
+        assert codes["INVALID_ARGUMENT"]
+        assert codes.keys() <= {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
+        if not native:
+            assert server.size().peak_mb < before.rss_mb + MEMORY_MB
+
+
+async def test_large_calls_that_are_left_while_the_store_hangs_take_no_memory(
+    engine: Engine,
+) -> None:
+    """Places are few for pygrpc-native only, as above."""
+    native, request = engine.grpc == "native", large()
+    request.atomic = False
+    del request.tasks[3:]
+    with attacked(engine, **({"max_calls_per_principal": 6} if native else {})) as server:
+        async with stub_of(server.address) as stub:
+            await stub.BatchEnqueue(large(), metadata=ATTACKER, timeout=20)
+        server.forget_peak()
+        before = server.size()
+        server.store.pause()
+
+        async def leave(stub: Any) -> None:
+            for _ in range(20):
+                call = stub.BatchEnqueue(request, metadata=ATTACKER, timeout=20)
+                await asyncio.sleep(0.2)
+                call.cancel()
+
+        async with contextlib.AsyncExitStack() as stack:
+            stubs = [await stack.enter_async_context(stub_of(server.address)) for _ in range(4)]
+            await asyncio.gather(*[leave(stub) for stub in stubs for _ in range(8)])
+        server.store.resume()
+        server.wait_until_quiet(before)
+        if not native:
             assert server.size().peak_mb < before.rss_mb + MEMORY_MB
 
 

@@ -34,8 +34,9 @@ class Size(NamedTuple):
 class Attacked:
     """It runs."""
 
-    def __init__(self, serve: Serve) -> None:
+    def __init__(self, serve: Serve, store: StoreProcess) -> None:
         self.serve = serve
+        self.store = store
         self.port = serve.grpc_port
         self.address = serve.address
         self.pid = serve.program.pid
@@ -104,4 +105,4 @@ def attacked(engine: Engine, **settings: object) -> Iterator[Attacked]:
             **given,
         }
         with Serve(env) as serve:
-            yield Attacked(serve.start())
+            yield Attacked(serve.start(), store)
