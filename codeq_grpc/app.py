@@ -9,7 +9,9 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from codeq_grpc.auth.tokens import Tokens, hash_token
+from codeq_grpc.auth.authenticator import Authenticator
+from codeq_grpc.auth.credentials import hash_token
+from codeq_grpc.auth.tokens import Tokens
 from codeq_grpc.broker.background import Background
 from codeq_grpc.broker.bulk import Bulk
 from codeq_grpc.broker.claims import Claims
@@ -44,6 +46,7 @@ from codeq_grpc.rpc.durability import DurabilityInterceptor
 from codeq_grpc.rpc.health import Health, HealthServicer
 from codeq_grpc.rpc.interceptors import AuthInterceptor, ErrorInterceptor
 from codeq_grpc.rpc.server import build_server
+from codeq_grpc.rpc.sessions import Sessions
 from codeq_grpc.store.connection import Connection
 from codeq_grpc.store.durability import WAITS, Durability
 from codeq_grpc.store.embedded import StateInUse, StoreDidNotStart, embedded_store
@@ -149,7 +152,9 @@ class App:
             requests=(settings.max_request_bytes, settings.max_request_bytes_per_principal),
         )
         self.health = Health(self.connection, self._durability, self._budgets.under_way)
-        self._gate = AuthInterceptor(Tokens(settings.principals()))
+        authenticator = Authenticator(Tokens(settings.principals()))
+        self._gate = AuthInterceptor(authenticator)
+        self._sessions = Sessions(authenticator.verify)
         self.engine = engines.choose(settings.grpc_engine, settings.grpc_host)
         self._server = self._build_server(retry, lease_ms)
 
@@ -163,7 +168,7 @@ class App:
         )
         servicer = CodeQServicer(SpecChecker(payload_bytes=settings.max_payload_bytes), brokers)
         failures = Failures(settings.max_failures_per_second)
-        errors = ErrorInterceptor(self._budgets, failures, eager=self.engine.eager)
+        errors = ErrorInterceptor(self._budgets, failures, self._sessions, eager=self.engine.eager)
         return build_server(
             servicer,
             admin,
@@ -269,6 +274,7 @@ class App:
             self._sweeper.run,
             self._watches.run,
             self._presence.run,
+            self._sessions.run,
         )
         tasks = [asyncio.get_running_loop().create_task(_for_ever(one)) for one in work]
         try:

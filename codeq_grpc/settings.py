@@ -13,18 +13,28 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from codeq_grpc.core.durability import Level
-from codeq_grpc.core.principal import ROLES, TENANT_NAME, Principal
+from codeq_grpc.core.principal import ROLES, Principal, Scope
+from codeq_grpc.identity_settings import TokenEntry
 
 _BARE: Final = ("PORT", "REDIS_ADDR", "IDENTITY_SERVICE_URL", "IDENTITY_SERVICE_API_KEY")
+_STRUCTURED: Final = frozenset({"tokens", "roles"})
+"""Settings that stand in the environment as JSON."""
 _ADDRESS: Final = re.compile(r"[^/@?#\s]+")
 """A host, and a port or none."""
 _OTHERS: Final = frozenset(
@@ -50,39 +60,6 @@ class SettingsError(Exception):
     """The settings are not valid; the message says which and why."""
 
 
-class TokenEntry(BaseModel):
-    """One known token."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    subject: str = Field(min_length=1, max_length=128)
-    tenant: str
-    roles: tuple[str, ...] = Field(min_length=1)
-
-    @field_validator("tenant")
-    @classmethod
-    def _tenant(cls, value: str) -> str:
-        if not TENANT_NAME.fullmatch(value):
-            message = "must be 1 to 64 letters, digits and ._- characters"
-            raise ValueError(message)
-        return value
-
-    @field_validator("roles")
-    @classmethod
-    def _roles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = sorted(set(value) - set(ROLES))
-        if unknown:
-            message = f"unknown role {unknown[0]!r}, known are {', '.join(ROLES)}"
-            raise ValueError(message)
-        return value
-
-    def principal(self) -> Principal:
-        """Who this token is."""
-        scopes = frozenset(scope for role in self.roles for scope in ROLES[role])
-        return Principal(subject=self.subject, tenant=self.tenant, scopes=scopes)
-
-
 class Settings(BaseModel):
     """Settings of a server. Times in the unit their name says."""
 
@@ -101,6 +78,7 @@ class Settings(BaseModel):
     durability: Level = Level.D1
     tokens_file: Path | None = Field(None)
     tokens: tuple[TokenEntry, ...] = ()
+    roles: dict[str, tuple[Scope, ...]] = Field(default_factory=dict)
     timezone: str = "UTC"
     log_level: Literal["debug", "info", "warning", "error"] = Field("info")
     log_format: Literal["json", "text"] = Field("json")
@@ -155,6 +133,31 @@ class Settings(BaseModel):
             raise ValueError("must be HOST:PORT; a URL goes into redis_url")
         return value
 
+    @field_validator("roles")
+    @classmethod
+    def _roles(cls, value: dict[str, tuple[Scope, ...]]) -> dict[str, tuple[Scope, ...]]:
+        known = sorted(set(value) & set(ROLES))
+        if known:
+            message = f"{known[0]!r} is a role that codeQ has already; take another name"
+            raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _known_roles(self) -> Self:
+        roles = self.all_roles()
+        for i, entry in enumerate(self.tokens):
+            unknown = entry.unknown_role(roles)
+            if unknown is not None:
+                known = ", ".join(roles)
+                raise ValueError(f"tokens.{i}.roles: unknown role {unknown!r}, known are {known}")
+            if not entry.granted(roles):
+                raise ValueError(f"tokens.{i}: must have roles or scopes")
+        return self
+
+    def all_roles(self) -> dict[str, frozenset[Scope]]:
+        """Role -> scopes: those that codeQ has and those of the settings."""
+        return {**ROLES, **{name: frozenset(scopes) for name, scopes in self.roles.items()}}
+
     def store_url(self) -> str:
         """Where the store is."""
         return self.redis_url or f"redis://{self.redis_addr}"
@@ -171,7 +174,8 @@ class Settings(BaseModel):
 
     def principals(self) -> dict[str, Principal]:
         """Known tokens: SHA-256 -> principal."""
-        return {entry.sha256: entry.principal() for entry in self.tokens}
+        roles = self.all_roles()
+        return {entry.sha256: entry.principal(roles) for entry in self.tokens}
 
 
 def _names_a_store(url: str) -> bool:
@@ -236,11 +240,11 @@ def _environment() -> dict[str, Any]:
         raise SettingsError(f"settings are not valid: {'; '.join(unknown)}")
     if "http_port" in found:
         found.pop("port", None)
-    if "tokens" in found:
+    for name in _STRUCTURED & found.keys():
         try:
-            found["tokens"] = json.loads(found["tokens"])
+            found[name] = json.loads(found[name])
         except ValueError as error:
-            message = f"CODEQ_TOKENS is not JSON: {error}"
+            message = f"CODEQ_{name.upper()} is not JSON: {error}"
             raise SettingsError(message) from error
     return found
 
@@ -291,8 +295,9 @@ def load_settings(config: Path | None = None, /, **given: Any) -> Settings:
 
 def _explain(error: ValidationError) -> str:
     # The input is left out: it may be a secret.
-    lines = [
-        f"{'.'.join(map(str, e['loc']))}: {_SAID.get(e['type'], e['msg'].removeprefix(_RAISED))}"
-        for e in error.errors()
-    ]
+    lines = []
+    for found in error.errors():
+        place = [".".join(map(str, found["loc"]))] if found["loc"] else []
+        said = _SAID.get(found["type"], found["msg"].removeprefix(_RAISED))
+        lines.append(": ".join([*place, said]))
     return "settings are not valid: " + "; ".join(lines)

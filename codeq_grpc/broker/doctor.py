@@ -18,6 +18,7 @@ from codeq_grpc.broker.pace import rest
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.findings import Look
+from codeq_grpc.core.principal import Reach
 from codeq_grpc.store.examining import ENTRIES, PARTS, Suspect
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class Doctor:
         suspects: dict[bytes, Suspect] = {}
         for one in blocked:
             for parent in one.parents:
-                place = await self._registry.of_task(queue.tenant, parent)
+                place = await self._registry.of_task(Reach(queue.tenant), parent)
                 if place is not None:
                     pairs.setdefault(place[0], []).append((place[1], one, parent))
                 else:  # its queue got another number: nobody will ever tell of it

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from codeq_grpc.broker.workers import Presence
+    from codeq_grpc.core.principal import Reach
     from codeq_grpc.core.queues import QueueSettings
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.queues import QueueStore
@@ -45,14 +46,14 @@ class Queues:
         self._presence = presence
         self._purged = purged
 
-    async def numbers(self, tenant: str, commands: Sequence[str]) -> list[Numbers]:
+    async def numbers(self, reach: Reach, commands: Sequence[str]) -> list[Numbers]:
         """Of these queues, or of all; those that do not exist are left out."""
         if commands:
-            queues = [await self._registry.find(tenant, command) for command in commands]
+            queues = [await self._registry.find(reach.tenant, command) for command in commands]
         else:
             await self._registry.refresh()
-            queues = sorted(self._registry.known(tenant), key=lambda queue: queue.command)
-        idle = await self._presence.idle_credit(tenant)
+            queues = sorted(self._registry.within(reach), key=lambda queue: queue.command)
+        idle = await self._presence.idle_credit(reach.tenant)
         return [
             Numbers(queue.command, await self._reads.stats(queue), idle.get(queue.command, 0))
             for queue in queues

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from codeq_grpc.broker.wakeups import Waiters
+    from codeq_grpc.core.principal import Reach
     from codeq_grpc.core.records import NewTask
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.reads import Reads, Stored
@@ -93,7 +94,7 @@ class Tasks:
         self._owed = owed
 
     async def enqueue(
-        self, tenant: str, tasks: Sequence[NewTask], *, atomic: bool
+        self, reach: Reach, tasks: Sequence[NewTask], *, atomic: bool
     ) -> list[Enqueued | CodeQError]:
         """Adds tasks; one script call a queue, or a piece of a queue unless `atomic`.
 
@@ -103,7 +104,7 @@ class Tasks:
         results: list[Enqueued | CodeQError] = [_NOT_TRIED] * len(tasks)
         ready = dict(enumerate(tasks))
         if any(task.depends_on for task in tasks):
-            ready = await self._with_dependencies(tenant, tasks, results, atomic=atomic)
+            ready = await self._with_dependencies(reach, tasks, results, atomic=atomic)
         groups: dict[str, list[int]] = {}
         for index, task in ready.items():
             groups.setdefault(task.command, []).append(index)
@@ -117,7 +118,7 @@ class Tasks:
         for command, piece in pieces:
             try:
                 done = await self._enqueue_piece(
-                    tenant, command, [ready[i] for i in piece], atomic=atomic
+                    reach.tenant, command, [ready[i] for i in piece], atomic=atomic
                 )
             except CodeQError as error:
                 if not added and (len(pieces) == 1 or (command, piece) == pieces[0]):
@@ -132,7 +133,7 @@ class Tasks:
 
     async def _with_dependencies(
         self,
-        tenant: str,
+        reach: Reach,
         tasks: Sequence[NewTask],
         results: list[Enqueued | CodeQError],
         *,
@@ -143,7 +144,7 @@ class Tasks:
         cycles.
         """
         asked = {task_id for task in tasks for task_id in task.depends_on}
-        states = await self._states(tenant, asked) if asked else {}
+        states = await self._states(reach, asked) if asked else {}
         ready: dict[int, NewTask] = {}
         for i, task in enumerate(tasks):
             unknown = [j for j, task_id in enumerate(task.depends_on) if not states[task_id]]
@@ -158,11 +159,11 @@ class Tasks:
             ready[i] = task._replace(depends_on=tuple(dict.fromkeys(left)))
         return ready
 
-    async def _states(self, tenant: str, task_ids: set[str]) -> dict[str, int]:
+    async def _states(self, reach: Reach, task_ids: set[str]) -> dict[str, int]:
         states = dict.fromkeys(task_ids, 0)
         groups: dict[Queue, list[tuple[str, bytes]]] = {}
         for task_id in task_ids:
-            found = await self._registry.of_task(tenant, task_id)
+            found = await self._registry.of_task(reach, task_id)
             if found is not None:
                 groups.setdefault(found[0], []).append((task_id, found[1]))
         for queue, members in groups.items():
@@ -184,11 +185,11 @@ class Tasks:
             raise next(result for result in results if isinstance(result, CodeQError))
         return results
 
-    async def get(self, tenant: str, task_id: str, *, full: bool, wait: float) -> Record:
+    async def get(self, reach: Reach, task_id: str, *, full: bool, wait: float) -> Record:
         """One task, when it has ended or after `wait` seconds; raises TaskNotFound."""
         if not task_id:
             raise InvalidField.at("task_id", "must be set")
-        found = await self._registry.of_task(tenant, task_id)
+        found = await self._registry.of_task(reach, task_id)
         if found is None:
             raise not_found(task_id)
         queue, name = found
@@ -218,14 +219,14 @@ class Tasks:
             leave()
 
     async def cleanup(
-        self, tenant: str, *, before_ms: int, states: frozenset[TaskState], limit: int
+        self, reach: Reach, *, before_ms: int, states: frozenset[TaskState], limit: int
     ) -> tuple[int, int]:
         """Deletes up to `limit` tasks that ended before a time (0: now); how many, and the time."""
         await self._registry.refresh()
         indexes = "".join(INDEXES[state] for state in sorted(states or TERMINAL))
         # Without a queue there is no store's clock to tell; nothing was deleted by this one.
         deleted, used = 0, before_ms or int(now().timestamp() * 1000)
-        for queue in self._registry.known(tenant):
+        for queue in self._registry.within(reach):
             more = True
             while more and deleted < limit:
                 used, count, more = await self._upkeep.prune(

@@ -153,8 +153,15 @@ class Draining(CodeQError):
     default_retry_after = 0.2
 
 
+class IdentityUnavailable(CodeQError):
+    """The credential cannot be verified now: who would tell does not answer."""
+
+    reason = "IDENTITY_UNAVAILABLE"
+    default_retry_after = 1.0
+
+
 class CredentialMissing(CodeQError):
-    """Send `authorization: Bearer <token>`."""
+    """Send `authorization: Bearer <token>` or `x-api-key: <key>`."""
 
     reason = "CREDENTIAL_MISSING"
 
@@ -165,7 +172,33 @@ class CredentialInvalid(CodeQError):
     reason = "CREDENTIAL_INVALID"
 
 
+class CredentialExpired(CodeQError):
+    """The credential was valid, and is no longer."""
+
+    reason = "CREDENTIAL_EXPIRED"
+
+
+class CredentialChanged(CodeQError):
+    """What the credential allows has changed; call again."""
+
+    reason = "CREDENTIAL_CHANGED"
+    default_retry_after = 0.1
+
+
 class ScopeMissing(CodeQError):
     """The credential does not allow this call."""
 
     reason = "SCOPE_MISSING"
+
+
+class CommandForbidden(CodeQError):
+    """The credential does not allow this command."""
+
+    reason = "COMMAND_FORBIDDEN"
+
+    @classmethod
+    def of(cls, command: str) -> CommandForbidden:
+        """The usual form, the same whether there is such a queue or not."""
+        return cls(
+            f"the credential does not allow the command {command!r}", metadata={"command": command}
+        )

@@ -8,7 +8,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from codeq.v1 import admin_service_pb2 as pb, admin_service_pb2_grpc, queue_pb2
 from codeq_grpc.core import limits
-from codeq_grpc.rpc.context import tenant
+from codeq_grpc.rpc.context import permit, reach, tenant
 from codeq_grpc.wire import queues
 from codeq_grpc.wire.checks import check_command, check_text
 
@@ -51,7 +51,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def GetQueue(self, request: pb.GetQueueRequest, context: Context) -> pb.GetQueueResponse:
         """Settings of a queue."""
-        command = check_command(request.command, "command")
+        command = _allowed(request.command, "command")
         stored = await self._queues.settings(tenant(), command)
         return pb.GetQueueResponse(queue=self._message(command, stored))
 
@@ -59,7 +59,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         self, request: pb.UpdateQueueRequest, context: Context
     ) -> pb.UpdateQueueResponse:
         """Changes settings, and makes the queue if need be."""
-        command = check_command(request.queue.command, "queue.command")
+        command = _allowed(request.queue.command, "queue.command")
         change = queues.changed(request.queue, request.update_mask)
         stored = await self._queues.update(tenant(), command, change, make=True)
         return pb.UpdateQueueResponse(queue=self._message(command, stored))
@@ -80,7 +80,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         return pb.ResumeQueueResponse()
 
     async def _pause(self, command: str, *, paused: bool, reason: str) -> None:
-        check_command(command, "command")
+        _allowed(command, "command")
         change = queues.changed(queue_pb2.Queue(paused=paused, pause_reason=reason), _PAUSE)
         await self._queues.update(tenant(), command, change, make=False)
 
@@ -88,7 +88,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         self, request: pb.PurgeQueueRequest, context: Context
     ) -> pb.PurgeQueueResponse:
         """Cancels what is neither leased nor ended."""
-        command = check_command(request.command, "command")
+        command = _allowed(request.command, "command")
         count = await self._queues.purge(tenant(), command)
         return pb.PurgeQueueResponse(purged_count=count)
 
@@ -97,6 +97,12 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     ) -> pb.ListWorkersResponse:
         """Live workers."""
         if request.command:
-            check_command(request.command, "command")
-        workers = await self._presence.workers(tenant(), request.command)
+            _allowed(request.command, "command")
+        workers = await self._presence.workers(reach(), request.command)
         return pb.ListWorkersResponse(workers=queues.worker_messages(workers))
+
+
+def _allowed(command: str, path: str) -> str:
+    check_command(command, path)
+    permit(command)
+    return command

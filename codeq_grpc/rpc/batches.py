@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from codeq.v1 import codeq_service_pb2 as pb
 from codeq_grpc.core import limits
-from codeq_grpc.core.errors import CodeQError, InvalidField
+from codeq_grpc.core.errors import CodeQError, CommandForbidden, InvalidField
+from codeq_grpc.rpc.context import permit, reach
 from codeq_grpc.wire import encoding
 from codeq_grpc.wire.errors import to_item
 
@@ -28,16 +29,16 @@ class BatchEnqueuer:
         self._checker = checker
         self._tasks = tasks
 
-    async def one(self, tenant: str, spec: task_pb2.TaskSpec) -> bytes:
+    async def one(self, spec: task_pb2.TaskSpec) -> bytes:
         """One task; raises what is wrong with it."""
-        (result,) = await self._tasks.enqueue(
-            tenant, [self._checker.check(spec, "task")], atomic=True
-        )
+        task = self._checker.check(spec, "task")
+        permit(task.command)
+        (result,) = await self._tasks.enqueue(reach(), [task], atomic=True)
         if isinstance(result, CodeQError):
             raise result
         return _response(result)
 
-    async def many(self, tenant: str, request: pb.BatchEnqueueRequest) -> bytes:
+    async def many(self, request: pb.BatchEnqueueRequest) -> bytes:
         """All or, unless `atomic`, item by item."""
         if not 1 <= len(request.tasks) <= limits.BATCH_TASKS:
             raise InvalidField.at("tasks", f"must have 1 to {limits.BATCH_TASKS} entries")
@@ -47,12 +48,14 @@ class BatchEnqueuer:
         checked: dict[int, NewTask] = {}
         for i, spec in enumerate(request.tasks):
             try:
-                checked[i] = self._checker.check(spec, f"tasks[{i}]")
-            except InvalidField as error:
+                task = self._checker.check(spec, f"tasks[{i}]")
+                permit(task.command)
+                checked[i] = task
+            except (InvalidField, CommandForbidden) as error:
                 if request.atomic:
                     raise
                 failures.append(to_item(i, error))
-        results = await self._tasks.enqueue(tenant, list(checked.values()), atomic=request.atomic)
+        results = await self._tasks.enqueue(reach(), list(checked.values()), atomic=request.atomic)
         responses = [b""] * len(request.tasks)
         for i, result in zip(checked, results, strict=True):
             if isinstance(result, CodeQError):

@@ -5,12 +5,17 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
+from codeq_grpc.core.errors import CommandForbidden
+
 if TYPE_CHECKING:
     import grpc
 
-    from codeq_grpc.core.principal import Principal
+    from codeq_grpc.auth.credentials import Credential
+    from codeq_grpc.core.principal import Principal, Reach
 
 PRINCIPAL: Final[ContextVar[Principal]] = ContextVar("codeq_principal")
+CREDENTIAL: Final[ContextVar[Credential]] = ContextVar("codeq_credential")
+"""What the caller showed, if it may end before the server does."""
 
 _BEFORE_DEADLINE: Final = 0.25
 """Seconds before the client's deadline at which waiting ends, so that the answer still arrives."""
@@ -19,6 +24,20 @@ _BEFORE_DEADLINE: Final = 0.25
 def tenant() -> str:
     """The caller's tenant."""
     return PRINCIPAL.get().tenant
+
+
+def reach() -> Reach:
+    """What the caller sees."""
+    return PRINCIPAL.get().reach
+
+
+def permit(*commands: str) -> None:
+    """Raises CommandForbidden for the first command that is beyond the caller's reach."""
+    allowed = PRINCIPAL.get().reach
+    if allowed.patterns:
+        for command in commands:
+            if not allowed.has(command):
+                raise CommandForbidden.of(command)
 
 
 def time_remaining(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:

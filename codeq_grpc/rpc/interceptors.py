@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from codeq_grpc.auth.permissions import PERMISSIONS
+from codeq_grpc.auth.authenticator import check_scope, needed_by
+from codeq_grpc.auth.permissions import PERMISSIONS, Access
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.errors import (
     CodeQError,
+    CredentialExpired,
     CredentialInvalid,
     CredentialMissing,
     Draining,
@@ -28,15 +30,16 @@ from codeq_grpc.core.errors import (
 from codeq_grpc.logs import REQUEST_ID
 from codeq_grpc.rpc.arrivals import Arrivals
 from codeq_grpc.rpc.budgets import address_of
-from codeq_grpc.rpc.context import PRINCIPAL, time_remaining
+from codeq_grpc.rpc.context import CREDENTIAL, PRINCIPAL, time_remaining
 from codeq_grpc.wire.errors import DETAILS_KEY, to_status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Container
 
-    from codeq_grpc.auth.tokens import Tokens
+    from codeq_grpc.auth.authenticator import Authenticator
     from codeq_grpc.rpc.budgets import Budget, Budgets, Failures
     from codeq_grpc.rpc.room import Share
+    from codeq_grpc.rpc.sessions import Ending, Sessions
 
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -90,10 +93,12 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         self,
         budgets: Budgets,
         failures: Failures,
+        sessions: Sessions,
         *,
         eager: Container[str] = (),
     ) -> None:
         self._budgets = budgets
+        self._sessions = sessions
         self._failures = failures
         self._arrivals = Arrivals()
         self._eager = eager
@@ -107,7 +112,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         """Wraps the handler; a refusal by an inner interceptor becomes a handler that aborts."""
         method = handler_call_details.method
         budget, request_id = self._budgets.of(method), request_id_of(handler_call_details)
-        call = _Call(method, request_id, budget)
+        call = _Call(method, request_id, budget, self._sessions)
         REQUEST_ID.set(request_id)
         _CALL.set(call)
         try:
@@ -125,7 +130,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     def _refusing(self, call: _Call, error: CodeQError) -> Handler:
         async def refuse(_: Any, context: Context) -> None:
             answer = error
-            if isinstance(error, CredentialMissing | CredentialInvalid):
+            if isinstance(error, CredentialMissing | CredentialInvalid | CredentialExpired):
                 answer = self._failures.count(address_of(context.peer()), error)
             await call.abort(context, answer)
 
@@ -207,12 +212,14 @@ def _is_cancelled() -> bool:
 class _Call:
     """One call on its way through the server."""
 
-    def __init__(self, method: str, request_id: str, budget: Budget) -> None:
+    def __init__(self, method: str, request_id: str, budget: Budget, sessions: Sessions) -> None:
         self.method = method
         self.request_id = request_id
         self.share: Share | None = None
         self._budget = budget
+        self._sessions = sessions
         self._began = monotonic()
+        self._ending: Ending | None = None
 
     def came(self, size: int) -> None:
         """Its request is there, of so many bytes."""
@@ -240,12 +247,18 @@ class _Call:
             if arrivals is not None:
                 request = await arrivals.read(context, share)
             _check_parsed(request)
-            async with asyncio.timeout(self._limit(context) if timed else None):
-                result = await behaviour(request, context)
+            async with asyncio.timeout(self._limit(context) if timed else None) as limit:
+                credential = CREDENTIAL.get(None)
+                if credential is None:
+                    result = await behaviour(request, context)
+                else:
+                    with self._sessions.during(credential, PRINCIPAL.get(), limit) as self._ending:
+                        result = await behaviour(request, context)
         except CodeQError as error:
             await self.abort(context, error)
         except TimeoutError:
-            await self.abort(context, StoreUnavailable("the store did not answer in time"))
+            late = StoreUnavailable("the store did not answer in time")
+            await self.abort(context, (self._ending and self._ending.error) or late)
         except grpc.aio.AbortError:
             raise
         except asyncio.CancelledError:
@@ -302,8 +315,8 @@ _CALL: Final[ContextVar[_Call]] = ContextVar("codeq_call")
 class AuthInterceptor(grpc.aio.ServerInterceptor):
     """Makes the credential a principal and checks the scope before a request is even read."""
 
-    def __init__(self, tokens: Tokens) -> None:
-        self._tokens = tokens
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
         self._closed = False
 
     def close(self) -> None:
@@ -315,14 +328,18 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """Raises Draining, CredentialMissing, CredentialInvalid or ScopeMissing."""
+        """Raises Draining, ScopeMissing and what verifying the credential raises."""
         if self._closed:
             raise Draining
-        principal = self._tokens.authorize(
-            handler_call_details.method, handler_call_details.invocation_metadata or ()
-        )
-        if principal is not None:
+        method = handler_call_details.method
+        needed = needed_by(method)
+        if needed is not Access.OPEN:
+            metadata = handler_call_details.invocation_metadata or ()
+            principal, credential = await self._authenticator.authenticate(metadata)
             PRINCIPAL.set(principal)
+            if not principal.lasting:
+                CREDENTIAL.set(credential)
+            check_scope(method, needed, principal)
         handler = await continuation(handler_call_details)
         if handler is not None and handler_call_details.method not in PERMISSIONS:
             raise ScopeMissing(metadata={"method": handler_call_details.method})

@@ -10,6 +10,7 @@ from codeq_grpc.store.keys import Queue, parse_prefix, parse_task_id
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from codeq_grpc.core.principal import Reach
     from codeq_grpc.store.connection import Connection
 
 
@@ -52,14 +53,14 @@ class Registry:
         """The queues of these commands, existing or not."""
         return [await self.find(tenant, command) for command in commands]
 
-    async def of_task(self, tenant: str, task_id: str) -> tuple[Queue, bytes] | None:
-        """Queue and name of a task; None when the id is none or another tenant's."""
+    async def of_task(self, reach: Reach, task_id: str) -> tuple[Queue, bytes] | None:
+        """Queue and name of a task; None when the id is none, or beyond reach."""
         parsed = parse_task_id(task_id)
         if parsed is None:
             return None
         prefix, name = parsed
         queue = self._by_prefix.get(prefix) or await self._look_up(prefix)
-        if queue is None or queue.tenant != tenant:
+        if queue is None or queue.tenant != reach.tenant or not reach.has(queue.command):
             return None
         return queue, name
 
@@ -87,6 +88,11 @@ class Registry:
             await self._register(lost.tenant, lost.command, lost.number)
         self._mark = mark
 
-    def known(self, tenant: str | None = None) -> Iterable[Queue]:
-        """Every queue known here, of one tenant or of all."""
-        return [q for q in self._by_name.values() if tenant is None or q.tenant == tenant]
+    def known(self) -> Iterable[Queue]:
+        """Every queue known here."""
+        return list(self._by_name.values())
+
+    def within(self, reach: Reach) -> Iterable[Queue]:
+        """Every queue within reach that is known here."""
+        tenant, has = reach.tenant, reach.has
+        return [q for q in self._by_name.values() if q.tenant == tenant and has(q.command)]

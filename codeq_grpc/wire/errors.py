@@ -47,9 +47,13 @@ CODES: Final[dict[type[errors.CodeQError], grpc.StatusCode]] = {
     errors.StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.NotDurable: grpc.StatusCode.UNAVAILABLE,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
+    errors.IdentityUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.CredentialMissing: grpc.StatusCode.UNAUTHENTICATED,
     errors.CredentialInvalid: grpc.StatusCode.UNAUTHENTICATED,
+    errors.CredentialExpired: grpc.StatusCode.UNAUTHENTICATED,
+    errors.CredentialChanged: grpc.StatusCode.UNAVAILABLE,
     errors.ScopeMissing: grpc.StatusCode.PERMISSION_DENIED,
+    errors.CommandForbidden: grpc.StatusCode.PERMISSION_DENIED,
     errors.CodeQError: grpc.StatusCode.INTERNAL,
 }
 _BY_REASON: Final = {cls.reason: cls for cls in CODES}

@@ -15,7 +15,8 @@ import grpc
 from codeq.v1 import codeq_service_pb2 as pb, codeq_service_pb2_grpc as services, task_pb2
 from codeq_grpc.app import App
 from codeq_grpc.core.principal import ROLES
-from codeq_grpc.settings import Settings, TokenEntry
+from codeq_grpc.identity_settings import TokenEntry
+from codeq_grpc.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -11,7 +11,7 @@ import sys
 import pytest
 import yaml
 
-from codeq_grpc.settings import TokenEntry
+from codeq_grpc.identity_settings import TokenEntry
 
 
 def codeq(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,141 @@
+"""Calls that may outlast their credential: they end when it expires, is revoked or changes.
+
+A call is looked at from its beginning, not only a stream: one that waits for tasks must not get any
+for somebody who may no longer have them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+from codeq_grpc.core.clock import monotonic, now
+from codeq_grpc.core.errors import (
+    CodeQError,
+    CredentialChanged,
+    CredentialExpired,
+    CredentialInvalid,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from codeq_grpc.auth.credentials import Credential
+    from codeq_grpc.core.principal import Principal
+
+    Verify = Callable[[Credential], Awaitable[Principal]]
+
+_log = logging.getLogger(__name__)
+_EVERY: Final = 0.5
+"""Seconds between looks."""
+_AT_ONCE: Final = 32
+"""Credentials that are verified anew at the same time."""
+_PATIENCE: Final = 60.0
+"""Seconds for which a call goes on although its credential can't be verified anew when it should
+be."""
+
+
+class Ending:
+    """How one call is ended from outside, and why."""
+
+    __slots__ = ("_limit", "error")
+
+    def __init__(self, limit: asyncio.Timeout) -> None:
+        self._limit = limit
+        self.error: CodeQError | None = None
+
+    def end(self, error: CodeQError) -> None:
+        """Ends the call with this error."""
+        self.error = error
+        with contextlib.suppress(RuntimeError):  # it has just ended by itself
+            self._limit.reschedule(0.0)
+
+
+class _Session:
+    """The calls of one credential."""
+
+    def __init__(self, principal: Principal) -> None:
+        self.principal = principal
+        self.verified_at = monotonic()
+        self.calls: set[Ending] = set()
+
+    def end(self, error: CodeQError) -> None:
+        for call in list(self.calls):
+            call.end(error)
+
+    def is_due(self) -> bool:
+        return monotonic() - self.verified_at >= self.principal.check_again
+
+
+class Sessions:
+    """All calls whose credential does not last as long as the server."""
+
+    def __init__(self, verify: Verify) -> None:
+        self._verify = verify
+        self._open: dict[Credential, _Session] = {}
+
+    @contextlib.contextmanager
+    def during(
+        self, credential: Credential, principal: Principal, limit: asyncio.Timeout
+    ) -> Iterator[Ending]:
+        """Looks after a call while the block runs; `limit` is around it."""
+        session = self._open.get(credential)
+        if session is None:
+            session = self._open[credential] = _Session(principal)
+        ending = Ending(limit)
+        session.calls.add(ending)
+        try:
+            yield ending
+        finally:
+            session.calls.discard(ending)
+            # Another session may stand there by now: this one was empty in between.
+            if not session.calls and self._open.get(credential) is session:
+                del self._open[credential]
+
+    async def run(self) -> None:
+        """Looks after them, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._expire())
+            group.create_task(self._renew())
+
+    async def _expire(self) -> None:
+        while True:
+            at = now().timestamp()
+            for session in list(self._open.values()):
+                if session.principal.expires_at <= at:
+                    session.end(CredentialExpired())
+            await asyncio.sleep(_EVERY)
+
+    async def _renew(self) -> None:
+        free = asyncio.Semaphore(_AT_ONCE)
+        while True:
+            due = [(c, session) for c, session in self._open.items() if session.is_due()]
+            async with asyncio.TaskGroup() as group:
+                for credential, session in due:
+                    group.create_task(self._again(credential, session, free))
+            await asyncio.sleep(_EVERY)
+
+    async def _again(
+        self, credential: Credential, session: _Session, free: asyncio.Semaphore
+    ) -> None:
+        async with free:
+            began = monotonic()
+            try:
+                principal = await self._verify(credential)
+            except (CredentialInvalid, CredentialExpired):
+                session.end(CredentialExpired())
+            except CodeQError as error:
+                if session.is_due() and began - session.verified_at >= _PATIENCE:
+                    session.end(error)
+            except Exception:  # noqa: BLE001 - logged in full; the others are looked after
+                _log.exception("a credential could not be verified anew")
+            else:
+                if (principal.reach, principal.scopes, principal.subject) != (
+                    session.principal.reach,
+                    session.principal.scopes,
+                    session.principal.subject,
+                ):
+                    session.end(CredentialChanged())
+                session.principal, session.verified_at = principal, began
