@@ -151,7 +151,7 @@ class Settings(BaseModel):
                 known = ", ".join(roles)
                 raise ValueError(f"tokens.{i}.roles: unknown role {unknown!r}, known are {known}")
             if not entry.granted(roles):
-                raise ValueError(f"tokens.{i}: must have roles or scopes")
+                raise ValueError(f"tokens.{i}.roles: must have roles, or scopes beside them")
         return self
 
     def all_roles(self) -> dict[str, frozenset[Scope]]:

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 DEFAULTS: Final = Settings.model_validate({})
 HASH: Final = hashlib.sha256(b"token").hexdigest()
-ENTRY: Final = {"sha256": HASH, "subject": "s", "tenant": "acme", "roles": ["worker"]}
+ENTRY: Final = {
+    "sha256": HASH,
+    "subject": "s",
+    "tenant": "acme",
+    "roles": ["worker"],
+    "scopes": [],
+    "commands": [],
+}
 SECRET: Final = "s3cr3t-canary"
 
 VALUES: Final[dict[str, Any]] = {
@@ -36,6 +43,7 @@ VALUES: Final[dict[str, Any]] = {
     "store_connections": 9,
     "durability": "D3",
     "tokens": [ENTRY],
+    "roles": {"night-watch": ["queues.read", "queues.admin"]},
     "timezone": "America/Sao_Paulo",
     "log_level": "debug",
     "log_format": "text",
@@ -69,9 +77,11 @@ VALUES: Final[dict[str, Any]] = {
 def written(path: Path, values: dict[str, Any]) -> Path:
     """A configuration file in the format that its name asks for."""
     if path.suffix == ".toml":
-        lines = [
-            f"{name} = {json.dumps(value)}" for name, value in values.items() if name != "tokens"
-        ]
+        nested = {name: value for name, value in values.items() if isinstance(value, dict)}
+        flat = values.keys() - nested.keys() - {"tokens"}
+        lines = [f"{name} = {json.dumps(values[name])}" for name in flat]
+        for name, table in nested.items():
+            lines += [f"[{name}]", *(f"{key} = {json.dumps(one)}" for key, one in table.items())]
         for entry in values.get("tokens", ()):
             lines += [
                 "[[tokens]]",
@@ -268,6 +278,11 @@ def test_values_out_of_range_are_refused_by_name(name: str) -> None:
         ({"tenant": "x" * 65}, "tokens.0.tenant"),
         ({"roles": []}, "tokens.0.roles"),
         ({"roles": ["root"]}, "tokens.0.roles"),
+        ({"scopes": ["everything"]}, "tokens.0.scopes"),
+        ({"commands": [""]}, "tokens.0.commands"),
+        ({"commands": ["a b"]}, "tokens.0.commands"),
+        ({"commands": ["a?"]}, "tokens.0.commands"),
+        ({"commands": ["a"] * 65}, "tokens.0.commands"),
         ({"token": SECRET}, "tokens.0.token"),
     ],
 )
@@ -283,6 +298,37 @@ def test_roles_become_scopes() -> None:
     assert (principal.subject, principal.tenant) == ("s", "acme")
     assert principal.scopes == ROLES["producer"] | ROLES["viewer"]
     assert ROLES["admin"] == frozenset(Scope)
+
+
+def test_scopes_and_commands_may_be_named_one_by_one() -> None:
+    entry = {**ENTRY, "roles": [], "scopes": ["tasks.read"], "commands": ["mail.*", "render"]}
+    (principal,) = load_settings(tokens=[entry]).principals().values()
+    assert principal.scopes == {Scope.TASKS_READ}
+    assert principal.commands == ("mail.*", "render")
+    assert principal.reach.has("mail.in")
+    assert not principal.reach.has("other")
+
+
+def test_roles_of_the_settings_stand_beside_those_of_codeq() -> None:
+    entry = {**ENTRY, "roles": ["watch", "worker"]}
+    settings = load_settings(tokens=[entry], roles={"watch": ["queues.read"]})
+    (principal,) = settings.principals().values()
+    assert principal.scopes == ROLES["worker"] | {Scope.QUEUES_READ}
+    assert settings.all_roles().keys() == {*ROLES, "watch"}
+
+
+@pytest.mark.parametrize(
+    ("roles", "where"),
+    [
+        ({"admin": ["queues.read"]}, "roles"),
+        ({"watch": ["root"]}, "roles.watch"),
+        ({"watch": "queues.read"}, "roles.watch"),
+        (["watch"], "roles"),
+    ],
+)
+def test_a_role_that_cannot_be_is_refused(roles: Any, where: str) -> None:
+    with pytest.raises(SettingsError, match=where):
+        load_settings(roles=roles)
 
 
 @pytest.mark.parametrize("suffix", ["yaml", "json"])
