@@ -127,7 +127,8 @@ class Sessions:
             except (CredentialInvalid, CredentialExpired):
                 session.end(CredentialExpired())
             except CodeQError as error:
-                if session.is_due() and began - session.verified_at >= _PATIENCE:
+                patience = session.principal.check_again + _PATIENCE
+                if began - session.verified_at >= patience:
                     session.end(error)
             except Exception:  # noqa: BLE001 - logged in full; the others are looked after
                 _log.exception("a credential could not be verified anew")
