@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from codeq_grpc.auth.authenticator import Authenticator
 from codeq_grpc.auth.credentials import hash_token
+from codeq_grpc.auth.outside import Outside
 from codeq_grpc.auth.tokens import Tokens
 from codeq_grpc.broker.background import Background
 from codeq_grpc.broker.bulk import Bulk
@@ -152,7 +153,8 @@ class App:
             requests=(settings.max_request_bytes, settings.max_request_bytes_per_principal),
         )
         self.health = Health(self.connection, self._durability, self._budgets.under_way)
-        authenticator = Authenticator(Tokens(settings.principals()))
+        self._outside = Outside(settings.known_issuers(), settings.lookup())
+        authenticator = Authenticator(Tokens(settings.principals()), self._outside.ways)
         self._gate = AuthInterceptor(authenticator)
         self._sessions = Sessions(authenticator.verify)
         self.engine = engines.choose(settings.grpc_engine, settings.grpc_host)
@@ -275,6 +277,7 @@ class App:
             self._watches.run,
             self._presence.run,
             self._sessions.run,
+            self._outside.run,
         )
         tasks = [asyncio.get_running_loop().create_task(_for_ever(one)) for one in work]
         try:

@@ -13,7 +13,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -31,9 +31,13 @@ from pydantic.alias_generators import to_camel
 from codeq_grpc.core.durability import Level
 from codeq_grpc.core.principal import ROLES, Principal, Scope
 from codeq_grpc.identity_settings import TokenEntry
+from codeq_grpc.issuer_settings import IdentityClaims, IssuerEntry, check_identities
+
+if TYPE_CHECKING:
+    from codeq_grpc.core.claims import Issuer, Lookup
 
 _BARE: Final = ("PORT", "REDIS_ADDR", "IDENTITY_SERVICE_URL", "IDENTITY_SERVICE_API_KEY")
-_STRUCTURED: Final = frozenset({"tokens", "roles"})
+_STRUCTURED: Final = frozenset({"tokens", "roles", "issuers", "identity_claims"})
 """Settings that stand in the environment as JSON."""
 _ADDRESS: Final = re.compile(r"[^/@?#\s]+")
 """A host, and a port or none."""
@@ -104,7 +108,12 @@ class Settings(BaseModel):
     reuse_port: bool = Field(False)
     processes: int = Field(1, ge=1, le=256)
     identity_service_url: str = Field("")
-    identity_service_api_key: str = Field("")
+    identity_service_api_key: str = Field("", repr=False)
+    identity_claims: IdentityClaims = Field(
+        default_factory=lambda: IdentityClaims.model_validate({})
+    )
+    issuers: tuple[IssuerEntry, ...] = Field((), max_length=32)
+    allow_http_identities: bool = False
 
     @field_validator("timezone")
     @classmethod
@@ -152,6 +161,8 @@ class Settings(BaseModel):
                 raise ValueError(f"tokens.{i}.roles: unknown role {unknown!r}, known are {known}")
             if not entry.granted(roles):
                 raise ValueError(f"tokens.{i}.roles: must have roles, or scopes beside them")
+        service = (self.identity_service_url, self.identity_claims)
+        check_identities(self.issuers, service, roles, allow_http=self.allow_http_identities)
         return self
 
     def all_roles(self) -> dict[str, frozenset[Scope]]:
@@ -176,6 +187,16 @@ class Settings(BaseModel):
         """Known tokens: SHA-256 -> principal."""
         roles = self.all_roles()
         return {entry.sha256: entry.principal(roles) for entry in self.tokens}
+
+    def known_issuers(self) -> list[Issuer]:
+        """Who signs tokens."""
+        roles = self.all_roles()
+        return [entry.known(roles) for entry in self.issuers]
+
+    def lookup(self) -> Lookup | None:
+        """The identity service, if there is one."""
+        url, key = self.identity_service_url, self.identity_service_api_key
+        return self.identity_claims.lookup(url, key, self.all_roles()) if url else None
 
 
 def _names_a_store(url: str) -> bool:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from codeq_grpc.core.ports import Ports
     from codeq_grpc.settings import Settings
-
-_log = logging.getLogger("codeq_grpc.serve")
 
 
 @click.command()
@@ -39,10 +35,11 @@ def serve(config: Path | None, **options: int | None) -> None:
         settings = load_settings(config, **given)
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
-    if not settings.tokens:
+    if not (settings.tokens or settings.issuers or settings.identity_service_url):
         raise click.UsageError(
             "no token is configured, so nobody could call: make one with `codeq token` and name "
-            "its file in CODEQ_TOKENS_FILE. For a try-out, run `codeq dev`."
+            "its file in CODEQ_TOKENS_FILE, or name who signs tokens in CODEQ_ISSUERS. For a "
+            "try-out, run `codeq dev`."
         )
     try:
         asyncio.run(_serve(settings))
@@ -53,9 +50,5 @@ def serve(config: Path | None, **options: int | None) -> None:
 async def _serve(settings: Settings) -> None:
     from codeq_grpc.cli.running import serve_until_stopped, stopped_by_signals
 
-    def ready(_: Ports) -> None:
-        if settings.identity_service_url:
-            _log.warning("identity_service_url is accepted but not used yet: tokens decide")
-
     async with stopped_by_signals() as stop:
-        await serve_until_stopped(settings, stop, ready)
+        await serve_until_stopped(settings, stop, lambda _: None)

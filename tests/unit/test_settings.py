@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULTS: Final = Settings.model_validate({})
 HASH: Final = hashlib.sha256(b"token").hexdigest()
-ENTRY: Final = {
+ENTRY: Final[dict[str, Any]] = {
     "sha256": HASH,
     "subject": "s",
     "tenant": "acme",
@@ -29,6 +29,20 @@ ENTRY: Final = {
     "commands": [],
 }
 SECRET: Final = "s3cr3t-canary"
+RULES: Final[dict[str, Any]] = {
+    "roles": ["worker"],
+    "scopes": ["tasks.read"],
+    "commands": [],
+    "subject_claim": "sub",
+    "tenant": "",
+    "tenant_claims": ["tid"],
+    "tenants": ["acme"],
+    "roles_claim": "roles",
+    "role_map": {"ops": "operator"},
+    "scopes_claim": "scope",
+    "commands_claim": "commands",
+}
+"""What claims mean, with everything that can be said of it."""
 
 VALUES: Final[dict[str, Any]] = {
     "env": "staging",
@@ -70,24 +84,39 @@ VALUES: Final[dict[str, Any]] = {
     "processes": 3,
     "identity_service_url": "https://id",
     "identity_service_api_key": "key",
+    "identity_claims": {**RULES, "subject_claim": "email"},
+    "issuers": [
+        {
+            **RULES,
+            "issuer": "https://issuer",
+            "audiences": ["codeq"],
+            "algorithms": ["ES256"],
+            "jwks_url": "https://issuer/jwks",
+            "public_key": "",
+            "token_types": ["at+jwt"],
+            "leeway_seconds": 9,
+            "max_lifetime_seconds": 99,
+        }
+    ],
+    "allow_http_identities": True,
 }
 """A value of each setting, none of them the default."""
+
+
+def toml(value: Any) -> str:
+    """A value as TOML has it, on one line."""
+    if isinstance(value, dict):
+        inner = ", ".join(f"{json.dumps(key)} = {toml(one)}" for key, one in value.items())
+        return f"{{{inner}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
+    return json.dumps(value)
 
 
 def written(path: Path, values: dict[str, Any]) -> Path:
     """A configuration file in the format that its name asks for."""
     if path.suffix == ".toml":
-        nested = {name: value for name, value in values.items() if isinstance(value, dict)}
-        flat = values.keys() - nested.keys() - {"tokens"}
-        lines = [f"{name} = {json.dumps(values[name])}" for name in flat]
-        for name, table in nested.items():
-            lines += [f"[{name}]", *(f"{key} = {json.dumps(one)}" for key, one in table.items())]
-        for entry in values.get("tokens", ()):
-            lines += [
-                "[[tokens]]",
-                *(f"{name} = {json.dumps(value)}" for name, value in entry.items()),
-            ]
-        path.write_text("\n".join(lines))
+        path.write_text("\n".join(f"{name} = {toml(value)}" for name, value in values.items()))
     elif path.suffix == ".json":
         path.write_text(json.dumps(values))
     else:
