@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from codeq_grpc.core.clock import monotonic, now
@@ -31,7 +32,9 @@ _log = logging.getLogger(__name__)
 _EVERY: Final = 0.5
 """Seconds between looks."""
 _AT_ONCE: Final = 32
-"""Credentials that are verified anew at the same time."""
+"""Credentials of one kind that are verified anew at the same time. Kinds don't wait for each other:
+one may be slow, and another have to be quick.
+"""
 _PATIENCE: Final = 60.0
 """Seconds for which a call goes on although its credential can't be verified anew when it should
 be."""
@@ -58,7 +61,9 @@ class _Session:
 
     def __init__(self, principal: Principal) -> None:
         self.principal = principal
+        self.kind = principal.credential.partition(":")[0]
         self.verified_at = monotonic()
+        self.renewal: asyncio.Task[None] | None = None
         self.calls: set[Ending] = set()
 
     def end(self, error: CodeQError) -> None:
@@ -75,6 +80,7 @@ class Sessions:
     def __init__(self, verify: Verify) -> None:
         self._verify = verify
         self._open: dict[Credential, _Session] = {}
+        self._free = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(_AT_ONCE))
 
     @contextlib.contextmanager
     def during(
@@ -109,18 +115,16 @@ class Sessions:
             await asyncio.sleep(_EVERY)
 
     async def _renew(self) -> None:
-        free = asyncio.Semaphore(_AT_ONCE)
-        while True:
-            due = [(c, session) for c, session in self._open.items() if session.is_due()]
-            async with asyncio.TaskGroup() as group:
-                for credential, session in due:
-                    group.create_task(self._again(credential, session, free))
-            await asyncio.sleep(_EVERY)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for credential, session in self._open.items():
+                    if session.is_due() and (session.renewal is None or session.renewal.done()):
+                        renewal = self._again(credential, session)
+                        session.renewal = group.create_task(renewal)
+                await asyncio.sleep(_EVERY)
 
-    async def _again(
-        self, credential: Credential, session: _Session, free: asyncio.Semaphore
-    ) -> None:
-        async with free:
+    async def _again(self, credential: Credential, session: _Session) -> None:
+        async with self._free[session.kind]:
             began = monotonic()
             try:
                 principal = await self._verify(credential)
