@@ -9,10 +9,12 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from codeq_grpc.auth.authenticator import Authenticator
+from codeq_grpc.auth import api_keys
+from codeq_grpc.auth.authenticator import Authenticator, Way
 from codeq_grpc.auth.credentials import hash_token
 from codeq_grpc.auth.outside import Outside
 from codeq_grpc.auth.tokens import Tokens
+from codeq_grpc.broker.api_keys import ApiKeys
 from codeq_grpc.broker.background import Background
 from codeq_grpc.broker.bulk import Bulk
 from codeq_grpc.broker.claims import Claims
@@ -48,6 +50,7 @@ from codeq_grpc.rpc.health import Health, HealthServicer
 from codeq_grpc.rpc.interceptors import AuthInterceptor, ErrorInterceptor
 from codeq_grpc.rpc.server import build_server
 from codeq_grpc.rpc.sessions import Sessions
+from codeq_grpc.store.api_keys import ApiKeyStore
 from codeq_grpc.store.connection import Connection
 from codeq_grpc.store.durability import WAITS, Durability
 from codeq_grpc.store.embedded import StateInUse, StoreDidNotStart, embedded_store
@@ -154,11 +157,17 @@ class App:
         )
         self.health = Health(self.connection, self._durability, self._budgets.under_way)
         self._outside = Outside(settings.known_issuers(), settings.lookup())
-        authenticator = Authenticator(Tokens(settings.principals()), self._outside.ways)
+        authenticator = Authenticator(Tokens(settings.principals()), self._ways())
         self._gate = AuthInterceptor(authenticator)
         self._sessions = Sessions(authenticator.verify)
         self.engine = engines.choose(settings.grpc_engine, settings.grpc_host)
         self._server = self._build_server(retry, lease_ms)
+
+    def _ways(self) -> tuple[Way, ...]:
+        """Kinds of credentials beside static tokens, in the order in which they are asked."""
+        store = ApiKeyStore(self.connection)
+        self._api_keys = ApiKeys(store)
+        return (api_keys.ApiKeys(store.find, self._api_keys.used), *self._outside.ways)
 
     def _build_server(self, retry: RetryPolicy, lease_ms: int) -> grpc.aio.Server:
         settings = self._settings
@@ -167,6 +176,7 @@ class App:
             retry=retry,
             lease_ms=lease_ms,
             retention_ms=_retention_ms(settings),
+            roles=settings.all_roles(),
         )
         servicer = CodeQServicer(SpecChecker(payload_bytes=settings.max_payload_bytes), brokers)
         failures = Failures(settings.max_failures_per_second)
@@ -203,6 +213,7 @@ class App:
             watches=self._watches,
             queues=Queues(registry, queue_store, reads, self._presence, sweep),
             presence=self._presence,
+            api_keys=self._api_keys,
         )
 
     @contextlib.asynccontextmanager
@@ -276,6 +287,7 @@ class App:
             self._sweeper.run,
             self._watches.run,
             self._presence.run,
+            self._api_keys.run,
             self._sessions.run,
             self._outside.run,
         )
@@ -301,6 +313,7 @@ class App:
         await self._background.drain(_LAST_WORDS)
         with contextlib.suppress(CodeQError):
             await self._presence.leave()
+            await self._api_keys.note()
         _log.info("stopped")
 
 

@@ -67,6 +67,12 @@ class QueueNotFound(CodeQError):
     reason = "QUEUE_NOT_FOUND"
 
 
+class KeyNotFound(CodeQError):
+    """There is no such API key."""
+
+    reason = "KEY_NOT_FOUND"
+
+
 class TaskExists(CodeQError):
     """The idempotency key belongs to a task already."""
 
@@ -103,6 +109,12 @@ class QueueFull(CodeQError):
 
     reason = "QUEUE_FULL"
     default_retry_after = 5.0
+
+
+class TooManyKeys(CodeQError):
+    """The tenant has as many API keys as it may; revoke some."""
+
+    reason = "TOO_MANY_KEYS"
 
 
 class TooManyCalls(CodeQError):

@@ -99,6 +99,16 @@ SPREAD_MAX_MS: Final = 7 * DAY
 CLEANUP_DEFAULT: Final = 1_000
 CLEANUP_MAX: Final = 10_000
 
+API_KEYS: Final = 1_000
+"""Of a tenant, those that have ended and are still kept among them."""
+API_KEY_KEPT_MS: Final = 30 * DAY
+"""After their end; less if the tenant needs the place."""
+API_KEY_NAME_CHARS: Final = 128
+API_KEY_RIGHTS: Final = 64
+"""Scopes, roles and commands: so many of each."""
+API_KEY_LIFE_MIN_MS: Final = 1 * SECOND
+API_KEY_LIFE_MAX_MS: Final = 3_653 * DAY
+
 BULK_BATCH: Final = 50
 """Items per script call of a bulk operation, which workers' calls have to wait for."""
 SCRIPT_BATCH: Final = 500

@@ -8,13 +8,16 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from codeq.v1 import admin_service_pb2 as pb, admin_service_pb2_grpc, queue_pb2
 from codeq_grpc.core import limits
-from codeq_grpc.rpc.context import permit, reach, tenant
-from codeq_grpc.wire import queues
-from codeq_grpc.wire.checks import check_command, check_text
+from codeq_grpc.rpc.context import PRINCIPAL, permit, reach, tenant
+from codeq_grpc.wire import api_keys, queues
+from codeq_grpc.wire.checks import check_command, check_count, check_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import grpc
 
+    from codeq_grpc.core.principal import Scope
     from codeq_grpc.core.retry import RetryPolicy
     from codeq_grpc.rpc.brokers import Brokers
 
@@ -24,7 +27,7 @@ _PAUSE = FieldMask(paths=["paused", "pause_reason"])
 
 
 class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
-    """For operators. The defaults are those of this server, times in ms."""
+    """For operators. The defaults and the roles are those of this server, times in ms."""
 
     def __init__(
         self,
@@ -33,9 +36,12 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         retry: RetryPolicy,
         lease_ms: int,
         retention_ms: int,
+        roles: Mapping[str, frozenset[Scope]],
     ) -> None:
         self._queues = brokers.queues
         self._presence = brokers.presence
+        self._keys = brokers.api_keys
+        self._roles = roles
         self._retry = retry
         self._lease_ms = lease_ms
         self._retention_ms = retention_ms
@@ -100,6 +106,34 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
             _allowed(request.command, "command")
         workers = await self._presence.workers(reach(), request.command)
         return pb.ListWorkersResponse(workers=queues.worker_messages(workers))
+
+    async def CreateApiKey(
+        self, request: pb.CreateApiKeyRequest, context: Context
+    ) -> pb.CreateApiKeyResponse:
+        """Makes a key, and tells its text this once."""
+        wanted = api_keys.wanted_of(request, self._roles)
+        key, text = await self._keys.create(PRINCIPAL.get(), wanted)
+        return pb.CreateApiKeyResponse(key=api_keys.key_message(key), secret=text)
+
+    async def ListApiKeys(
+        self, request: pb.ListApiKeysRequest, context: Context
+    ) -> pb.ListApiKeysResponse:
+        """One page of keys."""
+        size = check_count(request.page_size, "page_size", limits.PAGE_TASKS, limits.PAGE_DEFAULT)
+        token = check_text(request.page_token, "page_token", limits.PAGE_TOKEN_CHARS)
+        keys, following = await self._keys.page(reach(), token, "page_token", size)
+        return pb.ListApiKeysResponse(
+            keys=map(api_keys.key_message, keys), next_page_token=following
+        )
+
+    async def RevokeApiKey(
+        self, request: pb.RevokeApiKeyRequest, context: Context
+    ) -> pb.RevokeApiKeyResponse:
+        """Ends a key."""
+        key_id = api_keys.check_key_id(request.key_id)
+        check_text(request.reason, "reason", limits.REASON_CHARS)
+        await self._keys.revoke(reach(), key_id)
+        return pb.RevokeApiKeyResponse()
 
 
 def _allowed(command: str, path: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from codeq_grpc.broker.api_keys import ApiKeys
     from codeq_grpc.broker.bulk import Bulk
     from codeq_grpc.broker.claims import Claims
     from codeq_grpc.broker.queues import Queues
@@ -30,3 +31,4 @@ class Brokers:
     watches: Watches
     queues: Queues
     presence: Presence
+    api_keys: ApiKeys

@@ -51,6 +51,8 @@ PROMISES: Final[dict[str, Callable[[Any], bool]]] = {
     f"{_ADMIN}PauseQueue": _always,
     f"{_ADMIN}ResumeQueue": _always,
     f"{_ADMIN}PurgeQueue": _always,
+    f"{_ADMIN}CreateApiKey": _always,
+    f"{_ADMIN}RevokeApiKey": _always,
 }
 """RPC -> whether the answer to this request is a promise."""
 NO_PROMISES: Final = frozenset(
@@ -58,6 +60,7 @@ NO_PROMISES: Final = frozenset(
         *(f"{_QUEUE}Claim", f"{_QUEUE}StreamClaim", f"{_QUEUE}GetTask", f"{_QUEUE}ListTasks"),
         *(f"{_QUEUE}WatchTasks", f"{_QUEUE}AdminQueues"),
         *(f"{_ADMIN}GetQueue", f"{_ADMIN}ListWorkers"),
+        f"{_ADMIN}ListApiKeys",
     }
 )
 

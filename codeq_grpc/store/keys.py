@@ -26,6 +26,10 @@ keys and who waits for them, parents of blocked tasks, followers of tasks, outbo
 lists by priority."""
 
 REGISTRY: Final = ("codeq:{registry}:last", "codeq:{registry}:numbers", "codeq:{registry}:names")
+API_KEYS: Final = {s: f"codeq:{{api:keys}}:{s}" for s in ("rows", "tenants", "ends", "used")}
+"""Rows by id; tenant/time made, id: lexical; ends of those that end; minutes of last use. No tenant
+has a name with a colon.
+"""
 PROBE: Final = "codeq:{probe}:writable"
 STAMP: Final = "codeq:{probe}:stamp"
 EPOCH_MS: Final = 1_704_067_200_000
