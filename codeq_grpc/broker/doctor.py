@@ -20,9 +20,10 @@ from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.findings import Look
 from codeq_grpc.core.principal import Reach
 from codeq_grpc.store.examining import ENTRIES, PARTS, Suspect
+from codeq_grpc.store.keys import API_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from codeq_grpc.core.findings import Finding
     from codeq_grpc.store.examining import Blocked, Examining, Pending
@@ -100,19 +101,32 @@ class Doctor:
 
     async def examine_registry(self) -> AsyncIterator[Look]:
         """Steps over the names and numbers of queues, and for queues that have none."""
-        for part in ("numbers", "names"):
-            cursor = b"0"
-            while cursor:
-                began = monotonic()
-                cursor, findings = await self._examining.registry(part, cursor)
-                yield Look("", part, 0, findings)
-                await self._rest(began)
+        async for look in self._walk(self._examining.registry, ("numbers", "names")):
+            yield look
         scanned = -1
         while scanned:
             began = monotonic()
             scanned, findings = await self._examining.unregistered(max(0, scanned))
             yield Look("", "names", 0, findings)
             await self._rest(began)
+
+    async def examine_keys(self) -> AsyncIterator[Look]:
+        """Steps over API keys, in an order in which what mends one is seen in the next."""
+        async for look in self._walk(self._examining.api_keys, API_KEYS):
+            yield look
+
+    async def _walk(
+        self,
+        examine: Callable[[str, bytes], Awaitable[tuple[bytes, list[Finding]]]],
+        parts: Iterable[str],
+    ) -> AsyncIterator[Look]:
+        for part in parts:
+            cursor = b"0"
+            while cursor:
+                began = monotonic()
+                cursor, findings = await examine(part, cursor)
+                yield Look("", part, 0, findings)
+                await self._rest(began)
 
     async def examine(self, queue: Queue) -> AsyncIterator[Look]:
         """Steps over one queue; over again when something was mended, till nothing is found."""

@@ -154,6 +154,8 @@ async def _run(
     async with doctor(settings, repair=repair, restore=restore) as looking:
         async for look in looking.examine_registry():
             report.add(look)
+        async for look in looking.examine_keys():
+            report.add(look)
         queues = await looking.queues()
         names = {f"{queue.tenant}/{queue.command}": queue for queue in queues}
         if unknown := [name for name in wanted if name not in names]:

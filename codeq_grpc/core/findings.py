@@ -41,6 +41,7 @@ KINDS: Final = {
     "untold": Kind(_E, "nobody tells others that a task has ended", "the courier does"),
     "behind": Kind(_E, "a number is beyond the latest one given", "the latest one is set"),
     "unregistered": Kind(_E, "tasks of a queue that is not registered", "it is, by a new number"),
+    "bad_key": Kind(_E, "the row of an API key cannot be read", "the key is removed"),
     "orphan": Kind(_W, "a body without a task, left by an enqueue that failed", "it is removed"),
     "misplaced": Kind(_W, "a task has an entry in an index of another state", "it is removed"),
     "stray": Kind(_W, "an entry that no task accounts for", "it is removed"),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from codeq_grpc.store.connection import Connection
+    from codeq_grpc.store.scripts import Script
 
 PARTS: Final = (
     *("m", "b", "z", "l", "y", "t", "d", "c", "a", "e", "o", "v"),
@@ -135,10 +136,18 @@ class Examining(Calls):
 
     async def registry(self, part: str, cursor: bytes) -> tuple[bytes, list[Finding]]:
         """Some `numbers` or `names` of the registry."""
+        return await self._elsewhere(scripts.EXAMINE_REGISTRY, keys.REGISTRY, part, cursor)
+
+    async def api_keys(self, part: str, cursor: bytes) -> tuple[bytes, list[Finding]]:
+        """Some `rows`, `tenants`, `ends` or `used` of API keys."""
+        names = tuple(keys.API_KEYS.values())
+        return await self._elsewhere(scripts.EXAMINE_KEYS, names, part, cursor)
+
+    async def _elsewhere(
+        self, script: Script, names: Sequence[str], part: str, cursor: bytes
+    ) -> tuple[bytes, list[Finding]]:
         args = (int(self.repair), part, cursor, _COUNT)
-        _, cursor, *found = await self._connection.run(
-            scripts.EXAMINE_REGISTRY, keys.REGISTRY, args
-        )
+        _, cursor, *found = await self._connection.run(script, names, args)
         it = iter(found)
         return b"" if cursor == b"0" else cursor, [
             Finding(kind.decode(), "", where.decode(), "", _shown(entry), self.repair)
