@@ -18,6 +18,14 @@ LISTS = tuple(f"r{priority}" for priority in range(10))
 OTHER_KEYS = {
     "register": {"last", "numbers", "names"},
     "examine_registry": {"last", "numbers", "names"},
+    **{
+        name: {"rows", "tenants", "ends", "used"}
+        for name in ("make_key", "find_keys", "list_keys", "revoke_key")
+    },
+    **{
+        name: {"rows", "tenants", "ends", "used"}
+        for name in ("note_keys", "forget_keys", "examine_keys")
+    },
     "set_aside": {"key", "aside"},
     "present": {"live"},
     "presence": {"live"},
@@ -130,7 +138,7 @@ def test_every_reply_begins_with_a_word(script: scripts.Script) -> None:
 @every_script
 def test_only_scripts_that_add_are_refused_when_memory_is_short(script: scripts.Script) -> None:
     flags = set(script.source.split(b"\n", 1)[0].removeprefix(b"#!lua").strip().split(b"flags="))
-    adding = {scripts.ENQUEUE, scripts.REDRIVE, scripts.REGISTER}
+    adding = {scripts.ENQUEUE, scripts.REDRIVE, scripts.REGISTER, scripts.MAKE_KEY}
     reading = {script for script in scripts.ALL if not writes_of(script)}
     expected = b"" if script in adding else b"no-writes" if script in reading else b"allow-oom"
     assert flags - {b""} == {expected} - {b""}

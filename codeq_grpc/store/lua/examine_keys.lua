@@ -28,7 +28,7 @@ local CHECKS = {
   rows = function(id, row)
     local key = api_key(row)
     if not key then
-      if tell('bad_key', 'rows', id) then redis.call('HDEL', rows, id) end
+      if tell('bad_key', what, id) then redis.call('HDEL', rows, id) end
       return
     end
     check_score(tenants, 'tenants', key.place .. id, 0)
@@ -45,7 +45,7 @@ local CHECKS = {
   end,
   used = function(id, minute)
     if redis.call('HEXISTS', rows, id) == 1 and minute:find('^%d+$') then return end
-    if tell('stray', 'used', id) then redis.call('HDEL', used, id) end
+    if tell('stray', what, id) then redis.call('HDEL', used, id) end
   end,
 }
 
