@@ -210,6 +210,13 @@ def _of_operators(lease: task_pb2.LeaseRef) -> Iterator[tuple[str, Message]]:
     yield "ListWorkers", admin_pb.ListWorkersRequest(command="RENDER")
 
 
+def _of_keys() -> Iterator[tuple[str, Message]]:
+    key = admin_pb.ApiKey(name="ci", scopes=["tasks.read"], commands=["RENDER"])
+    yield "CreateApiKey", admin_pb.CreateApiKeyRequest(key=key, ttl=MINUTE, roles=["worker"])
+    yield "ListApiKeys", admin_pb.ListApiKeysRequest(page_size=1)
+    yield "RevokeApiKey", admin_pb.RevokeApiKeyRequest(key_id="x" * 12, reason="why")
+
+
 def requests(lease: task_pb2.LeaseRef) -> Iterator[tuple[str, Message]]:
     """RPC and request, several where one cannot have every field set. The lease must be held, or
     its task be unknown.
@@ -217,6 +224,7 @@ def requests(lease: task_pb2.LeaseRef) -> Iterator[tuple[str, Message]]:
     yield from _of_producers(lease)
     yield from _of_workers(lease)
     yield from _of_operators(lease)
+    yield from _of_keys()
 
 
 def _walk(

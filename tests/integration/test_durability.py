@@ -107,6 +107,8 @@ async def promises_of(acme: Caller) -> list[tuple[str, Message]]:
     one, two, three, four, five = [task.lease for task in await acme.claim(most=5)]
     beat = pb.HeartbeatRequest(leases=[{"lease": five}])
     beat.leases[0].progress.checkpoint.data = b"half"
+    key = admin_pb.ApiKey(name="ci", scopes=["tasks.read"])
+    made = await ask(acme, "CreateApiKey", admin_pb.CreateApiKeyRequest(key=key))
     return [
         ("Enqueue", pb.EnqueueRequest(task={"command": "RENDER"})),
         ("BatchEnqueue", pb.BatchEnqueueRequest(tasks=[{"command": "RENDER"}])),
@@ -122,6 +124,8 @@ async def promises_of(acme: Caller) -> list[tuple[str, Message]]:
         ("PauseQueue", admin_pb.PauseQueueRequest(command="RENDER")),
         ("ResumeQueue", admin_pb.ResumeQueueRequest(command="RENDER")),
         ("PurgeQueue", admin_pb.PurgeQueueRequest(command="RENDER")),
+        ("CreateApiKey", admin_pb.CreateApiKeyRequest(key=key)),
+        ("RevokeApiKey", admin_pb.RevokeApiKeyRequest(key_id=made.key.key_id)),
     ]
 
 

@@ -100,8 +100,11 @@ REQUIRED: Final = [
     ("PauseQueue", admin_pb.PauseQueueRequest(), "command"),
     ("ResumeQueue", admin_pb.ResumeQueueRequest(), "command"),
     ("PurgeQueue", admin_pb.PurgeQueueRequest(), "command"),
+    ("CreateApiKey", admin_pb.CreateApiKeyRequest(), "key.name"),
+    ("CreateApiKey", admin_pb.CreateApiKeyRequest(key={"name": "n"}), "key.scopes"),
+    ("RevokeApiKey", admin_pb.RevokeApiKeyRequest(), "key_id"),
 ]
-OPTIONAL: Final = {"AdminQueues", "AdminCleanup", "ListWorkers"}
+OPTIONAL: Final = {"AdminQueues", "AdminCleanup", "ListWorkers", "ListApiKeys"}
 """RPCs that accept an empty request."""
 
 
@@ -171,6 +174,7 @@ INTERNAL: Final = {
     **dict.fromkeys(("HISTORY_ATTEMPTS", "HISTORY_MESSAGE_CHARS"), "of replies: test_attempts"),
     **dict.fromkeys(("HEALTH_CHECKS_PER_ADDRESS", "HEALTH_WATCHES"), "places: test_budgets"),
     "HEALTH_WATCHES_PER_ADDRESS": "places: test_budgets",
+    **dict.fromkeys(("API_KEYS", "API_KEY_KEPT_MS"), "how many and how long: store/test_api_keys"),
     "WAIT_MAX_MS": "a test of its own above",
     "CLEANUP_DEFAULT": "a default: test_cleanup",
     "PAGE_DEFAULT": "a default: test_list_tasks",

@@ -427,7 +427,9 @@ async def test_damage_is_told_and_mended(
     assert {f"{kind} {where}" for kind, where, _ in found} - {"unindexed tenants"} == expected - {
         "unindexed tenants"
     }
-    assert ("unindexed tenants" in expected) is any("unindexed tenants" in f"{a} {b}" for a, b, _ in found)
+    assert ("unindexed tenants" in expected) is any(
+        "unindexed tenants" in f"{a} {b}" for a, b, _ in found
+    )
     await findings(connection, repair=True)
     assert await findings(connection) == []
     assert await read(keys, other.key_id) == other
