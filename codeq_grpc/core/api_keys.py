@@ -28,7 +28,9 @@ _CHARS: Final = _LOWER + string.ascii_uppercase
 _ID_CHARS: Final = 12
 _SECRET_CHARS: Final = 43
 _CHECKSUM_CHARS: Final = 6
-_KEY: Final = re.compile(rf"{PREFIX}([0-9a-z]{{{_ID_CHARS}}})_[0-9A-Za-z]{{{_SECRET_CHARS + 6}}}")
+_KEY: Final = re.compile(
+    rf"{PREFIX}([0-9a-z]{{{_ID_CHARS}}})_[0-9A-Za-z]{{{_SECRET_CHARS + _CHECKSUM_CHARS}}}"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +64,22 @@ class Wanted(NamedTuple):
 def new_key() -> tuple[str, str]:
     """Id and text of a new key."""
     key_id = _random(_LOWER, _ID_CHARS)
-    text = f"{PREFIX}{key_id}_{_random(_CHARS, _SECRET_CHARS)}"
-    return key_id, text + _checksum(text)
+    return key_id, sealed(f"{PREFIX}{key_id}_{_random(_CHARS, _SECRET_CHARS)}")
+
+
+def sealed(text: str) -> str:
+    """A text and its checksum."""
+    left, chars = zlib.crc32(text.encode()), []
+    for _ in range(_CHECKSUM_CHARS):
+        left, at = divmod(left, len(_CHARS))
+        chars.append(_CHARS[at])
+    return text + "".join(chars)
 
 
 def id_of(text: str) -> str | None:
     """The id of a text that can be a key."""
     found = _KEY.fullmatch(text)
-    if found is None or _checksum(text[:-_CHECKSUM_CHARS]) != text[-_CHECKSUM_CHARS:]:
+    if found is None or sealed(text[:-_CHECKSUM_CHARS]) != text:
         return None
     return found.group(1)
 
@@ -96,11 +106,3 @@ def is_within(commands: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
 
 def _random(alphabet: str, count: int) -> str:
     return "".join(secrets.choice(alphabet) for _ in range(count))
-
-
-def _checksum(text: str) -> str:
-    left, chars = zlib.crc32(text.encode()), []
-    for _ in range(_CHECKSUM_CHARS):
-        left, at = divmod(left, len(_CHARS))
-        chars.append(_CHARS[at])
-    return "".join(chars)
