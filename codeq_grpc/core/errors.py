@@ -115,6 +115,7 @@ class TooManyKeys(CodeQError):
     """The tenant has as many API keys as it may; revoke some."""
 
     reason = "TOO_MANY_KEYS"
+    default_retry_after = 60.0
 
 
 class TooManyCalls(CodeQError):
