@@ -253,6 +253,7 @@ async def test_a_reading_that_takes_too_long_has_failed(monkeypatch: pytest.Monk
     shelf.gate.clear()
     with pytest.raises(StoreUnavailable):
         await shelf.verify(TEXT)
+    assert len(shelf.asked) == api_keys._TRIES
     shelf.gate.set()
     await shelf.verify(TEXT)
 

@@ -29,6 +29,17 @@ def _places(name: str) -> str:
     return ", ".join(map(str, DEFAULTS.places(name))) + " (settings)"
 
 
+def _of_api_keys() -> dict[str, str]:
+    return {
+        "name of an API key": f"{limits.API_KEY_NAME_CHARS} characters, printable",
+        "roles, scopes, commands of an API key": f"{limits.API_KEY_RIGHTS} entries each",
+        "ttl of an API key": _span(limits.API_KEY_LIFE_MIN_MS, limits.API_KEY_LIFE_MAX_MS),
+        "API keys of a tenant": f"{limits.API_KEYS}, those of the last "
+        f"{limits.API_KEY_KEPT_MS // limits.DAY} days included",
+        "reason of RevokeApiKey": f"{limits.REASON_CHARS} characters",
+    }
+
+
 def test_every_limit_is_documented_with_its_value() -> None:
     rows = _rows()
     expected = {
@@ -96,12 +107,7 @@ def test_every_limit_is_documented_with_its_value() -> None:
         "retention": f"{_span(limits.RETENTION_MIN_MS, limits.RETENTION_MAX_MS)}, "
         "default 86400 s (setting)",
         "limit of AdminCleanup": f"{limits.CLEANUP_MAX}, default {limits.CLEANUP_DEFAULT}",
-        "name of an API key": f"{limits.API_KEY_NAME_CHARS} characters, printable",
-        "roles, scopes, commands of an API key": f"{limits.API_KEY_RIGHTS} entries each",
-        "ttl of an API key": _span(limits.API_KEY_LIFE_MIN_MS, limits.API_KEY_LIFE_MAX_MS),
-        "API keys of a tenant": f"{limits.API_KEYS}, those of the last "
-        f"{limits.API_KEY_KEPT_MS // limits.DAY} days included",
-        "reason of RevokeApiKey": f"{limits.REASON_CHARS} characters",
+        **_of_api_keys(),
         "specs in one reply or stream message": f"{limits.BATCH_BYTES} bytes",
     }
     assert {what: rows.get(what) for what in expected} == expected

@@ -8,7 +8,7 @@
 local keep, most, tenant = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local time = redis.call('TIME')
 local before = time[1] * 1000 + math.floor(time[2] / 1000) - keep
-local ids, places, gone = {}, {}, {}
+local ids, places = {}, {}
 
 local function look_at(id, place)
   local key = api_key(redis.call('HGET', rows, id))
