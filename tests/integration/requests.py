@@ -210,7 +210,8 @@ def _of_operators(lease: task_pb2.LeaseRef) -> Iterator[tuple[str, Message]]:
     yield "ListWorkers", admin_pb.ListWorkersRequest(command="RENDER")
 
 
-def _of_keys() -> Iterator[tuple[str, Message]]:
+def of_keys() -> Iterator[tuple[str, Message]]:
+    """Those of API keys; the first one makes one."""
     key = admin_pb.ApiKey(name="ci", scopes=["tasks.read"], commands=["RENDER"])
     yield "CreateApiKey", admin_pb.CreateApiKeyRequest(key=key, ttl=MINUTE, roles=["worker"])
     yield "ListApiKeys", admin_pb.ListApiKeysRequest(page_size=1)
@@ -224,7 +225,7 @@ def requests(lease: task_pb2.LeaseRef) -> Iterator[tuple[str, Message]]:
     yield from _of_producers(lease)
     yield from _of_workers(lease)
     yield from _of_operators(lease)
-    yield from _of_keys()
+    yield from of_keys()
 
 
 def _walk(

@@ -13,8 +13,10 @@ import pytest
 
 from codeq_grpc.core.task import TaskState
 from codeq_grpc.store import keys, scripts
+from codeq_grpc.store.api_keys import ApiKeyStore
 from codeq_grpc.store.presence import PresenceStore
 from codeq_grpc.store.registry import Registry
+from tests.store.api_keys import make
 from tests.store.cases import NEVER, WRITING
 from tests.store.damages import DAMAGES, populate
 from tests.store.making import LABELS, UNKNOWN, tasks_of_every_state
@@ -81,6 +83,30 @@ async def use_registry(connection: ClockedConnection) -> None:
     for report in (b"report", b"another", b""):
         await presence.tell("acme", "srv", report)
         await presence.read("acme")
+
+
+async def use_api_keys(driver: QueueDriver) -> None:
+    store = ApiKeyStore(driver.store._connection)
+    ended, lasting = await make(store, life_ms=1), await make(store)
+    other, _ = [await make(store, life_ms=9), await make(store, commands=("A",))]
+    await store.note([ended.key_id, UNKNOWN.hex()])
+    await store.find([ended.key_id, "x"])
+    await store.page("acme", "", 9)
+    await store.revoke("acme", lasting.key_id)
+    driver.admin.call("ZADD", keys.API_KEYS["ends"], 1, other.key_id)
+    driver.clock.advance(5)
+    await store.forget(0, 9)
+    await store.forget(0, 9, "acme")
+    driver.admin.call("HSET", keys.API_KEYS["rows"], "x", "short")
+    driver.admin.call("HSET", keys.API_KEYS["used"], "y", "1")
+    driver.admin.call("ZADD", keys.API_KEYS["ends"], 1, "z")
+    driver.admin.call(
+        "ZREM",
+        keys.API_KEYS["tenants"],
+        *driver.admin.call("ZRANGE", keys.API_KEYS["tenants"], 0, 0),
+    )
+    looking = doctor(driver, repair=True)
+    assert [one async for look in looking.examine_keys() for one in look.findings]
 
 
 async def use_reads(driver: QueueDriver) -> None:
@@ -151,6 +177,8 @@ async def touches(
         driver.clock.ms = START_MS
         await use_reads(driver)
         await use_doctor(driver)
+        driver.admin.call("FLUSHALL")
+        await use_api_keys(driver)
         return list(monitor.touches())
 
 
@@ -182,3 +210,4 @@ def test_first_argument_of_every_command_is_its_only_key(
 def test_keys_of_a_queue_share_one_hash_tag(driver: QueueDriver) -> None:
     assert {key.split(b"}")[0] for key in driver.queue.keys.values()} == {b"codeq:{acme/RENDER/0"}
     assert {key.split("}")[0] for key in keys.REGISTRY} == {"codeq:{registry"}
+    assert {key.split("}")[0] for key in keys.API_KEYS.values()} == {"codeq:{api:keys"}

@@ -21,7 +21,7 @@ _READS: Final = frozenset(
     {
         *("TIME", "GET", "HGET", "HMGET", "HGETALL", "HLEN", "HEXISTS", "HSCAN"),
         *("LLEN", "LINDEX", "LRANGE", "LPOS"),
-        *("ZCARD", "ZCOUNT", "ZLEXCOUNT", "ZSCAN", "ZRANGE", "ZRANGEBYSCORE", "ZRANGEBYLEX"),
+        *("ZCARD", "ZCOUNT", "ZLEXCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZRANGEBYLEX"),
         *("ZREVRANGE", "ZREVRANGEBYLEX", "ZRANK", "ZREVRANK", "ZSCORE", "ZMSCORE"),
     }
 )
