@@ -149,7 +149,7 @@ class Readings:
         for key_id, known in found.items():
             seen.pop(key_id, None)
             seen[key_id] = began, known
-        while len(seen) > _MOST or began - next(iter(seen.values()))[0] >= _FRESH:
+        while seen and (len(seen) > _MOST or began - next(iter(seen.values()))[0] >= _FRESH):
             del seen[next(iter(seen))]
 
 

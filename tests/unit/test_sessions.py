@@ -37,10 +37,13 @@ class Verifier:
     def __init__(self) -> None:
         self.answers: dict[Credential, Answer] = {ONE: WHO, OTHER: WHO}
         self.asked: list[Credential] = []
+        self.hanging: set[Credential] = set()
 
     async def verify(self, credential: Credential) -> Principal:
         """What it is told."""
         self.asked.append(credential)
+        if credential in self.hanging:
+            await asyncio.Event().wait()
         answer = self.answers[credential]
         if isinstance(answer, Exception):
             raise answer
@@ -166,6 +169,22 @@ async def test_calls_go_on_for_a_while_when_nobody_can_tell(
     assert not task.done()
     monkeypatch.setattr(sessions, "_PATIENCE", 0.0)
     assert isinstance(await task, IdentityUnavailable)
+
+
+async def test_who_cannot_be_verified_in_time_holds_up_nobody_of_another_kind(
+    calls: Calls, verifier: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_AT_ONCE", 2)
+    slow = [Credential(Source.BEARER, f"slow{i}") for i in range(9)]
+    verifier.hanging.update(slow)
+    waiting = [calls.start(one, replace(WHO, credential="identity:x")) for one in slow]
+    task = calls.start(ONE, replace(WHO, credential="key:x"))
+    await asked(verifier, 20)
+    # Two of a kind at once, each once.
+    assert len({*verifier.asked} - {ONE}) == len([a for a in verifier.asked if a != ONE]) == 2
+    verifier.answers[ONE] = CredentialInvalid()
+    assert isinstance(await task, CredentialExpired)
+    assert not any(one.done() for one in waiting)
 
 
 async def test_a_verifier_that_breaks_ends_nothing(
