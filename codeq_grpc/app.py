@@ -26,9 +26,11 @@ from codeq_grpc.broker.reports import Reports
 from codeq_grpc.broker.selecting import Searches
 from codeq_grpc.broker.streams import Streams
 from codeq_grpc.broker.tasks import Tasks
+from codeq_grpc.broker.trail import Trail
 from codeq_grpc.broker.wakeups import Waiters
 from codeq_grpc.broker.watches import Watches
 from codeq_grpc.broker.workers import Presence
+from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.core.ports import Ports
@@ -42,6 +44,7 @@ from codeq_grpc.daemons.timekeeper import Timekeeper
 from codeq_grpc.gateway.app import Gateway
 from codeq_grpc.rpc import engines
 from codeq_grpc.rpc.admin_service import AdminServicer
+from codeq_grpc.rpc.audit import AuditInterceptor, Auditor
 from codeq_grpc.rpc.brokers import Brokers
 from codeq_grpc.rpc.budgets import Budgets, Failures, Places
 from codeq_grpc.rpc.codeq_service import CodeQServicer
@@ -61,6 +64,7 @@ from codeq_grpc.store.queues import QueueStore
 from codeq_grpc.store.reads import Reads
 from codeq_grpc.store.registry import Registry
 from codeq_grpc.store.tasks import TaskStore
+from codeq_grpc.store.trail import TrailStore
 from codeq_grpc.store.upkeep import Errors, Upkeep
 from codeq_grpc.store.wakeups import Wakeups
 from codeq_grpc.wire import problems
@@ -158,6 +162,13 @@ class App:
         self.health = Health(self.connection, self._durability, self._budgets.under_way)
         self._outside = Outside(settings.known_issuers(), settings.lookup())
         authenticator = Authenticator(Tokens(settings.principals()), self._ways())
+        self._trail = _trail(self.connection, settings)
+        everything = settings.audit == "all"
+        self._auditor = Auditor(self._trail, self._background, everything=everything)
+        self.health = Health(
+            self.connection, self._durability, self._budgets.under_way, self._trail.facts
+        )
+        authenticator = Authenticator(Tokens(settings.principals()))
         self._gate = AuthInterceptor(authenticator)
         self._sessions = Sessions(authenticator.verify)
         self.engine = engines.choose(settings.grpc_engine, settings.grpc_host)
@@ -180,7 +191,9 @@ class App:
         )
         servicer = CodeQServicer(SpecChecker(payload_bytes=settings.max_payload_bytes), brokers)
         failures = Failures(settings.max_failures_per_second)
-        errors = ErrorInterceptor(self._budgets, failures, self._sessions, eager=self.engine.eager)
+        errors = ErrorInterceptor(
+            self._budgets, failures, self._sessions, self._auditor, eager=self.engine.eager
+        )
         return build_server(
             servicer,
             admin,
@@ -193,7 +206,8 @@ class App:
 
     def _gates(self) -> list[grpc.aio.ServerInterceptor]:
         waits = self._durability.level.waits
-        return [self._gate, *([DurabilityInterceptor(self._durability)] if waits else [])]
+        durable = [DurabilityInterceptor(self._durability)] if waits else []
+        return [self._gate, *durable, AuditInterceptor(self._auditor)]
 
     def _brokers(self) -> Brokers:
         registry, store, reads, waiters = (
@@ -214,6 +228,7 @@ class App:
             queues=Queues(registry, queue_store, reads, self._presence, sweep),
             presence=self._presence,
             api_keys=self._api_keys,
+            trail=self._trail,
         )
 
     @contextlib.asynccontextmanager
@@ -290,6 +305,7 @@ class App:
             self._api_keys.run,
             self._sessions.run,
             self._outside.run,
+            self._trail.run,
         )
         tasks = [asyncio.get_running_loop().create_task(_for_ever(one)) for one in work]
         try:
@@ -311,10 +327,16 @@ class App:
         await asyncio.sleep(_CLOSING)
         await self._server.stop(max(_LAST_WORDS, ends_at - monotonic()))
         await self._background.drain(_LAST_WORDS)
+        await self._trail.flush()
         with contextlib.suppress(CodeQError):
             await self._presence.leave()
             await self._api_keys.note()
         _log.info("stopped")
+
+
+def _trail(connection: Connection, settings: Settings) -> Trail:
+    retention_ms = int(settings.audit_retention_days * limits.DAY)
+    return Trail(TrailStore(connection, retention_ms=max(1, retention_ms)))
 
 
 def _retention_ms(settings: Settings) -> int:

@@ -104,6 +104,8 @@ class Settings(BaseModel):
     max_failures_per_second: int = Field(20, ge=1)
     max_stream_age_seconds: float = Field(0.0, ge=0)
     drain_seconds: float = Field(20.0, ge=0)
+    audit: Literal["changes", "all"] = Field("changes")
+    audit_retention_days: float = Field(90.0, gt=0, le=3_653)
     reflection: bool = False
     reuse_port: bool = Field(False)
     processes: int = Field(1, ge=1, le=256)

@@ -55,7 +55,7 @@ class Authenticator:
             if way.takes(credential):
                 principal = await way.verify(credential)
                 if principal.expires_at <= now().timestamp():
-                    raise CredentialExpired
+                    raise CredentialExpired.of(principal)
                 return principal
         raise CredentialInvalid
 

@@ -8,7 +8,10 @@ A class's docstring is its default message. `metadata` travels to the caller in
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from codeq_grpc.core.principal import Principal
 
 
 class CodeQError(Exception):
@@ -189,6 +192,15 @@ class CredentialExpired(CodeQError):
     """The credential was valid, and is no longer."""
 
     reason = "CREDENTIAL_EXPIRED"
+    who: Principal | None = None
+    """Whose it was, if that is verified; for the audit trail, not for the caller."""
+
+    @classmethod
+    def of(cls, who: Principal) -> CredentialExpired:
+        """Of somebody who is known."""
+        error = cls()
+        error.who = who
+        return error
 
 
 class CredentialChanged(CodeQError):

@@ -92,6 +92,8 @@ RETENTION_MIN_MS: Final = 1 * SECOND
 RETENTION_MAX_MS: Final = 366 * DAY
 
 PAGE_TASKS: Final = 1_000
+PAGE_EVENTS: Final = 1_000
+"""A thousand events are less than 4 MiB: their texts are cut."""
 PAGE_DEFAULT: Final = 50
 SELECTED_TASKS: Final = 1_000
 SPREAD_MAX_MS: Final = 7 * DAY

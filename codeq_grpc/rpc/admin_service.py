@@ -11,6 +11,10 @@ from codeq_grpc.core import limits
 from codeq_grpc.rpc.context import PRINCIPAL, permit, reach, tenant
 from codeq_grpc.wire import api_keys, queues
 from codeq_grpc.wire.checks import check_command, check_count, check_text
+from codeq_grpc.rpc.audit_service import AuditServicer
+from codeq_grpc.rpc.context import permit, reach, tenant
+from codeq_grpc.wire import queues
+from codeq_grpc.wire.checks import check_command, check_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +32,8 @@ _PAUSE = FieldMask(paths=["paused", "pause_reason"])
 
 class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     """For operators. The defaults and the roles are those of this server, times in ms."""
+class AdminServicer(AuditServicer, admin_service_pb2_grpc.AdminServiceServicer):
+    """For operators. The defaults are those of this server, times in ms."""
 
     def __init__(
         self,
@@ -38,6 +44,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         retention_ms: int,
         roles: Mapping[str, frozenset[Scope]],
     ) -> None:
+        super().__init__(brokers)
         self._queues = brokers.queues
         self._presence = brokers.presence
         self._keys = brokers.api_keys

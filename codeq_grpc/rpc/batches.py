@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from codeq.v1 import codeq_service_pb2 as pb
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import CodeQError, CommandForbidden, InvalidField
-from codeq_grpc.rpc.context import permit, reach
+from codeq_grpc.rpc.context import FORBIDDEN, permit, reach
 from codeq_grpc.wire import encoding
 from codeq_grpc.wire.errors import to_item
 
@@ -55,6 +55,8 @@ class BatchEnqueuer:
                 if request.atomic:
                     raise
                 failures.append(to_item(i, error))
+                if isinstance(error, CommandForbidden):
+                    FORBIDDEN.set(error)
         results = await self._tasks.enqueue(reach(), list(checked.values()), atomic=request.atomic)
         responses = [b""] * len(request.tasks)
         for i, result in zip(checked, results, strict=True):

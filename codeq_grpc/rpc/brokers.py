@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from codeq_grpc.broker.selecting import Searches
     from codeq_grpc.broker.streams import Streams
     from codeq_grpc.broker.tasks import Tasks
+    from codeq_grpc.broker.trail import Trail
     from codeq_grpc.broker.watches import Watches
     from codeq_grpc.broker.workers import Presence
 
@@ -32,3 +33,4 @@ class Brokers:
     queues: Queues
     presence: Presence
     api_keys: ApiKeys
+    trail: Trail

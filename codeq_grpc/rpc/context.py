@@ -17,6 +17,9 @@ PRINCIPAL: Final[ContextVar[Principal]] = ContextVar("codeq_principal")
 CREDENTIAL: Final[ContextVar[Credential]] = ContextVar("codeq_credential")
 """What the caller showed, if it may end before the server does."""
 
+FORBIDDEN: Final[ContextVar[CommandForbidden]] = ContextVar("codeq_forbidden")
+"""What the caller was denied of a call that is OK otherwise."""
+
 _BEFORE_DEADLINE: Final = 0.25
 """Seconds before the client's deadline at which waiting ends, so that the answer still arrives."""
 

@@ -61,6 +61,7 @@ NO_PROMISES: Final = frozenset(
         *(f"{_QUEUE}WatchTasks", f"{_QUEUE}AdminQueues"),
         *(f"{_ADMIN}GetQueue", f"{_ADMIN}ListWorkers"),
         f"{_ADMIN}ListApiKeys",
+        *(f"{_ADMIN}GetQueue", f"{_ADMIN}ListWorkers", f"{_ADMIN}ListAuditEvents"),
     }
 )
 

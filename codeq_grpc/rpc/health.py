@@ -55,10 +55,12 @@ class Health:
         connection: Connection,
         durability: Durability,
         under_way: Callable[[], dict[str, int]],
+        trail: Callable[[], dict[str, int]],
     ) -> None:
         self._connection = connection
         self._durability = durability
         self._under_way = under_way
+        self._trail = trail
         self._problems: dict[str, str] = {"reachable": "not checked yet"}
         self._store: dict[str, str] = {}
         self._skew: Skew | None = None
@@ -148,7 +150,9 @@ class Health:
         return self._problems | ({"clock": _APART} if self._apart else {})
 
     def details(self) -> dict[str, Any]:
-        """For people: version, uptime, store, calls under way, and what is wrong by service."""
+        """For people: version, uptime, store, calls under way, events that are not in the audit
+        trail, and what is wrong by service.
+        """
         reasons = {f"store.{check}": reason for check, reason in self._found().items()}
         if self._draining:
             reasons["server"] = "the server is draining"
@@ -159,6 +163,7 @@ class Health:
             "store": self._store,
             "clock_skew_ms": self._skew.ms if self._skew else None,
             "under_way": self._under_way(),
+            "audit": self._trail(),
             "reasons": reasons,
         }
 

@@ -30,13 +30,14 @@ from codeq_grpc.core.errors import (
 from codeq_grpc.logs import REQUEST_ID
 from codeq_grpc.rpc.arrivals import Arrivals
 from codeq_grpc.rpc.budgets import address_of
-from codeq_grpc.rpc.context import CREDENTIAL, PRINCIPAL, time_remaining
+from codeq_grpc.rpc.context import CREDENTIAL, FORBIDDEN, PRINCIPAL, time_remaining
 from codeq_grpc.wire.errors import DETAILS_KEY, to_status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Container
 
     from codeq_grpc.auth.authenticator import Authenticator
+    from codeq_grpc.rpc.audit import Auditor
     from codeq_grpc.rpc.budgets import Budget, Budgets, Failures
     from codeq_grpc.rpc.room import Share
     from codeq_grpc.rpc.sessions import Ending, Sessions
@@ -94,11 +95,13 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         budgets: Budgets,
         failures: Failures,
         sessions: Sessions,
+        auditor: Auditor,
         *,
         eager: Container[str] = (),
     ) -> None:
         self._budgets = budgets
         self._sessions = sessions
+        self._auditor = auditor
         self._failures = failures
         self._arrivals = Arrivals()
         self._eager = eager
@@ -112,7 +115,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         """Wraps the handler; a refusal by an inner interceptor becomes a handler that aborts."""
         method = handler_call_details.method
         budget, request_id = self._budgets.of(method), request_id_of(handler_call_details)
-        call = _Call(method, request_id, budget, self._sessions)
+        call = _Call(method, request_id, budget, self._sessions, self._auditor)
         REQUEST_ID.set(request_id)
         _CALL.set(call)
         try:
@@ -132,7 +135,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             answer = error
             if isinstance(error, CredentialMissing | CredentialInvalid | CredentialExpired):
                 answer = self._failures.count(address_of(context.peer()), error)
-            await call.abort(context, answer)
+            await call.abort(context, answer, told=error)
 
         # Without waiting for a request, which an attacker never sends. Where the engine has read
         # it already, a unary handler fits every kind of method.
@@ -212,12 +215,20 @@ def _is_cancelled() -> bool:
 class _Call:
     """One call on its way through the server."""
 
-    def __init__(self, method: str, request_id: str, budget: Budget, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        method: str,
+        request_id: str,
+        budget: Budget,
+        sessions: Sessions,
+        auditor: Auditor,
+    ) -> None:
         self.method = method
         self.request_id = request_id
         self.share: Share | None = None
         self._budget = budget
         self._sessions = sessions
+        self._auditor = auditor
         self._began = monotonic()
         self._ending: Ending | None = None
 
@@ -264,6 +275,7 @@ class _Call:
         except asyncio.CancelledError:
             if _is_cancelled():
                 self._log(logging.DEBUG, "CANCELLED")
+                self._auditor.ended(self.method, self.request_id, context.peer(), None)
                 raise
             # Not the peer: something inside was cancelled. grpc would send no status at all.
             await self.abort(context, StoreUnavailable("the call was interrupted; repeat it"))
@@ -271,10 +283,16 @@ class _Call:
             _log.exception("call broke", extra={"method": self.method})
             await self.abort(context, CodeQError(f"internal error, request id {self.request_id}"))
         else:
-            self._log(logging.DEBUG, "OK")
+            self._done(context)
             return result
         finally:
             share.end()
+
+    def _done(self, context: Context) -> None:
+        self._log(logging.DEBUG, "OK")
+        if (denied := FORBIDDEN.get(None)) is not None:
+            who = PRINCIPAL.get()
+            self._auditor.denied(who, self.method, self.request_id, context.peer(), denied)
 
     def _limit(self, context: Context) -> float:
         remaining = time_remaining(context)
@@ -284,8 +302,13 @@ class _Call:
             raise StoreUnavailable("the deadline has passed; nothing was done")
         return min(_CALL_TIME, max(remaining - _ANSWER_TIME, remaining * 0.8))
 
-    async def abort(self, context: Context, error: CodeQError) -> None:
-        """Ends the call with the error's status and details."""
+    async def abort(
+        self, context: Context, error: CodeQError, *, told: CodeQError | None = None
+    ) -> None:
+        """Ends the call with the error's status and details; `told` is what the audit trail is
+        told instead.
+        """
+        self._auditor.ended(self.method, self.request_id, context.peer(), told or error)
         if type(error) is CodeQError:
             _log.error("internal error: %s", error.message, extra={"method": self.method})
             error = CodeQError(f"internal error, request id {self.request_id}")

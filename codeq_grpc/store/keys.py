@@ -44,6 +44,12 @@ def live_key(tenant: str) -> str:
     return f"codeq:{{{tenant}}}:live"
 
 
+def trail_keys(tenant: str) -> tuple[str, ...]:
+    """The audit trail of a tenant: what operators did, what was denied, what all others did."""
+    trail = f"codeq:{{{tenant}}}:audit"
+    return trail, f"{trail}:denials", f"{trail}:calls"
+
+
 def wake_channel(server: str) -> str:
     """Where a server hears of work and of ended tasks."""
     return f"codeq:wake:{server}"

@@ -102,6 +102,8 @@ EXAMINE_KEYS: Final = _load("examine_keys")
 PRESENT: Final = _load("present")
 PRESENCE: Final = _load("presence")
 STAMP: Final = _load("stamp")
+RECORD: Final = _load("record")
+RECORDED: Final = _load("recorded")
 
 ALL: Final = (
     ENQUEUE,
@@ -148,6 +150,8 @@ ALL: Final = (
     PRESENT,
     PRESENCE,
     STAMP,
+    RECORD,
+    RECORDED,
 )
 
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
+from codeq_grpc.core.audit import Event, Stream
 from codeq_grpc.core.task import TaskState
 from codeq_grpc.store import keys, scripts
 from codeq_grpc.store.api_keys import ApiKeyStore
 from codeq_grpc.store.presence import PresenceStore
 from codeq_grpc.store.registry import Registry
 from tests.store.api_keys import make
+from codeq_grpc.store.trail import TrailStore
 from tests.store.cases import NEVER, WRITING
 from tests.store.damages import DAMAGES, populate
 from tests.store.making import LABELS, UNKNOWN, tasks_of_every_state
@@ -83,6 +85,10 @@ async def use_registry(connection: ClockedConnection) -> None:
     for report in (b"report", b"another", b""):
         await presence.tell("acme", "srv", report)
         await presence.read("acme")
+    trail = TrailStore(connection, retention_ms=1_000)
+    for stream in Stream:
+        await trail.write("acme", stream, [Event(*"saoqrtcp")])
+    await trail.read("acme", "", 9)
 
 
 async def use_api_keys(driver: QueueDriver) -> None:

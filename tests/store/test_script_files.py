@@ -30,6 +30,8 @@ OTHER_KEYS = {
     "present": {"live"},
     "presence": {"live"},
     "stamp": {"stamp"},
+    "record": {"changes", "denials", "calls"},
+    "recorded": {"changes", "denials", "calls"},
 }
 
 every_script = pytest.mark.parametrize("script", scripts.ALL, ids=lambda script: script.name)

@@ -23,6 +23,7 @@ _READS: Final = frozenset(
         *("LLEN", "LINDEX", "LRANGE", "LPOS"),
         *("ZCARD", "ZCOUNT", "ZLEXCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZRANGEBYLEX"),
         *("ZREVRANGE", "ZREVRANGEBYLEX", "ZRANK", "ZREVRANK", "ZSCORE", "ZMSCORE"),
+        "XREVRANGE",
     }
 )
 _PRELUDE: Final = b"""\

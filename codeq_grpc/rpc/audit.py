@@ -1,0 +1,210 @@
+"""Every change by an operator and every denial gets one event in its tenant's audit trail.
+
+An interceptor wraps the handlers of audited methods only: what came of a call is written when it
+is done and before it is answered. What other calls end with goes through `Auditor.ended`, which
+whoever answers an error calls: denials, and audited calls that did not come to their handler or
+were interrupted there. So no method that is not audited is slower for it.
+
+It stands inside the interceptor that waits for durability: that one's wait is for the event too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from codeq_grpc.core.audit import Event, Stream
+from codeq_grpc.core.errors import (
+    CodeQError,
+    CommandForbidden,
+    CredentialExpired,
+    StoreUnavailable,
+)
+from codeq_grpc.logs import REQUEST_ID
+from codeq_grpc.rpc.audited import AUDITED, Audited, When
+from codeq_grpc.rpc.context import PRINCIPAL
+from codeq_grpc.wire.errors import CODES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from codeq_grpc.broker.background import Background
+    from codeq_grpc.broker.trail import Trail
+    from codeq_grpc.core.principal import Principal
+
+    Handler = grpc.RpcMethodHandler[Any, Any]
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+_log = logging.getLogger(__name__)
+_DENIALS: Final = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
+_NOTHING: Final = Audited(When.DENIALS)
+
+
+class _About:
+    """An audited call that has come to its handler."""
+
+    __slots__ = ("request", "written")
+
+    def __init__(self, request: Any) -> None:
+        self.request = request
+        self.written = False
+
+
+_ABOUT: Final[ContextVar[_About]] = ContextVar("codeq_about")
+
+
+class Auditor:
+    """Makes events of calls. `everything` are calls of producers and workers too."""
+
+    def __init__(self, trail: Trail, background: Background, *, everything: bool) -> None:
+        self._trail = trail
+        self._background = background
+        self._when = {When.ALWAYS, *([When.DATA] if everything else ())}
+
+    def audits(self, method: str) -> bool:
+        """Whether every call of a method has an event."""
+        return AUDITED.get(method, _NOTHING).when in self._when
+
+    def ended(self, method: str, request_id: str, peer: str, error: CodeQError | None) -> None:
+        """A call is about to be answered with an error, or its caller left: None."""
+        about = _ABOUT.get(None)
+        who = PRINCIPAL.get(None)
+        if who is None and isinstance(error, CredentialExpired):
+            who = error.who
+        # Without a tenant it is for the log; one that is written has its event.
+        if who is None or (about is not None and about.written):
+            return
+        if error is not None and _is_denial(error):
+            self.denied(who, method, request_id, peer, error)
+        elif about is not None:
+            # The change may be made all the same.
+            event = _event(who, method, request_id, peer, error, _told(method, about, None))
+            self._write_soon(who, method, event)
+        elif error is not None and self.audits(method):
+            self._trail.deny(who.tenant, _event(who, method, request_id, peer, error, ""))
+
+    def denied(
+        self, who: Principal, method: str, request_id: str, peer: str, error: CodeQError
+    ) -> None:
+        """Somebody was denied something, be it a part of a call."""
+        event = _event(who, method, request_id, peer, error, _forbidden(error))
+        self._trail.deny(who.tenant, event)
+
+    async def done(
+        self,
+        method: str,
+        request_id: str,
+        peer: str,
+        about: _About,
+        outcome: CodeQError | object,
+    ) -> None:
+        """A call has done its work; returns when its event is written, or cannot be."""
+        who = PRINCIPAL.get()
+        error = outcome if isinstance(outcome, CodeQError) else None
+        told = _told(method, about, None if error else outcome)
+        event = _event(who, method, request_id, peer, error, told)
+        if error is None:
+            event = event._replace(outcome="OK", reason=_reason(about.request))
+        about.written = True
+        writing = self._write_soon(who, method, event)
+        # An answer that comes late enough is not to wait for the same store once more.
+        if not isinstance(error, StoreUnavailable):
+            # Whoever leaves now leaves the event behind.
+            await asyncio.shield(writing)
+
+    def _write_soon(self, who: Principal, method: str, event: Event) -> asyncio.Task[None]:
+        always = AUDITED[method].when is When.ALWAYS
+        stream = Stream.CHANGES if always else Stream.CALLS
+        return self._background.spawn(self._trail.write(who.tenant, stream, [event]))
+
+
+def _is_denial(error: CodeQError) -> bool:
+    return CODES[type(error)] in _DENIALS
+
+
+def _forbidden(error: CodeQError) -> str:
+    return error.metadata["command"] if isinstance(error, CommandForbidden) else ""
+
+
+def _told(method: str, about: _About, response: Any) -> str:
+    try:
+        return AUDITED[method].tell(about.request, response)
+    except Exception:  # noqa: BLE001 - logged in full; an event says less then
+        _log.exception("an audited call could not be told of", extra={"method": method})
+        return ""
+
+
+def _reason(request: Any) -> str:
+    return str(getattr(request, "reason", ""))
+
+
+def _event(
+    who: Principal,
+    method: str,
+    request_id: str,
+    peer: str,
+    error: CodeQError | None,
+    told: str,
+) -> Event:
+    return Event(
+        subject=who.subject,
+        action=method.removeprefix("/").removeprefix("codeq.v1."),
+        object=told,
+        outcome=CODES[type(error)].name if error is not None else "CANCELLED",
+        request_id=request_id,
+        reason=error.reason if error is not None else "",
+        credential=who.credential,
+        peer=peer,
+    )
+
+
+class AuditInterceptor(grpc.aio.ServerInterceptor):
+    """Writes the events of audited methods."""
+
+    def __init__(self, auditor: Auditor) -> None:
+        self._auditor = auditor
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wraps the handlers of audited methods."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not self._auditor.audits(method):
+            return handler
+        known = self._wrapped.get(method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[method] = (handler, self._wrap(method, handler))
+        return known[1]
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        behaviour: Any = handler.unary_unary or handler.unary_stream
+        auditor = self._auditor
+
+        async def serve(request: Any, context: Context) -> Any:
+            about = _About(request)
+            _ABOUT.set(about)
+            request_id, peer = REQUEST_ID.get(), context.peer()
+            try:
+                response = await behaviour(request, context)
+            except CodeQError as error:
+                if not _is_denial(error):
+                    await auditor.done(method, request_id, peer, about, error)
+                raise
+            await auditor.done(method, request_id, peer, about, response)
+            return response
+
+        make: Any = (
+            grpc.unary_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+        made: Handler = make(serve, handler.request_deserializer, handler.response_serializer)
+        return made
