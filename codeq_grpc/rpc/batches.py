@@ -9,6 +9,7 @@ from codeq_grpc.core import limits
 from codeq_grpc.core.errors import CodeQError, CommandForbidden, InvalidField
 from codeq_grpc.rpc.context import FORBIDDEN, permit, reach
 from codeq_grpc.wire import encoding
+from codeq_grpc.wire.audit import some
 from codeq_grpc.wire.errors import to_item
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ class BatchEnqueuer:
                 if request.atomic:
                     raise
                 failures.append(to_item(i, error))
-                if isinstance(error, CommandForbidden):
-                    FORBIDDEN.set(error)
+        _note_forbidden(request, failures)
         results = await self._tasks.enqueue(reach(), list(checked.values()), atomic=request.atomic)
         responses = [b""] * len(request.tasks)
         for i, result in zip(checked, results, strict=True):
@@ -67,3 +67,10 @@ class BatchEnqueuer:
         failures.sort(key=lambda failure: failure.index)
         refused = pb.BatchEnqueueResponse(failures=failures)
         return encoding.all_enqueued(responses) + refused.SerializeToString()
+
+
+def _note_forbidden(request: pb.BatchEnqueueRequest, failures: list[task_pb2.ItemFailure]) -> None:
+    """For the audit trail: the call itself is OK."""
+    forbidden = [one.index for one in failures if one.reason == CommandForbidden.reason]
+    if forbidden:
+        FORBIDDEN.set(CommandForbidden.of(some({request.tasks[i].command: 0 for i in forbidden})))

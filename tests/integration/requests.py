@@ -208,6 +208,7 @@ def _of_operators(lease: task_pb2.LeaseRef) -> Iterator[tuple[str, Message]]:
     yield "ResumeQueue", admin_pb.ResumeQueueRequest(command="RENDER")
     yield "PurgeQueue", admin_pb.PurgeQueueRequest(command="RENDER")
     yield "ListWorkers", admin_pb.ListWorkersRequest(command="RENDER")
+    yield "ListAuditEvents", admin_pb.ListAuditEventsRequest(page_size=1)
 
 
 def of_keys() -> Iterator[tuple[str, Message]]:

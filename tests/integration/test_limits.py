@@ -105,6 +105,7 @@ REQUIRED: Final = [
     ("RevokeApiKey", admin_pb.RevokeApiKeyRequest(), "key_id"),
 ]
 OPTIONAL: Final = {"AdminQueues", "AdminCleanup", "ListWorkers", "ListApiKeys"}
+OPTIONAL: Final = {"AdminQueues", "AdminCleanup", "ListWorkers", "ListAuditEvents"}
 """RPCs that accept an empty request."""
 
 

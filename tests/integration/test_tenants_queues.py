@@ -48,6 +48,7 @@ BY_QUEUE: Final[dict[str, Callable[[str], Message]]] = {
     "ResumeQueue": lambda name: admin_pb.ResumeQueueRequest(command=name),
     "PurgeQueue": lambda name: admin_pb.PurgeQueueRequest(command=name),
     "ListWorkers": lambda name: admin_pb.ListWorkersRequest(command=name),
+    "ListAuditEvents": lambda _: admin_pb.ListAuditEventsRequest(),
 }
 """Every RPC that names a queue, or all of them."""
 ELSEWHERE: Final = {"CreateApiKey", "ListApiKeys", "RevokeApiKey"}

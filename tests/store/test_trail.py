@@ -174,4 +174,4 @@ async def test_a_script_that_stops_midway_loses_nothing_and_the_next_one_goes_on
 )
 def test_texts_are_short_in_one_line_and_printable(text: str, cleaned: str) -> None:
     assert clean(text) == cleaned
-    assert Event(*[text] * 8).clean() == Event(*[cleaned] * 8)
+    assert Event._make((*[text] * 8, 0)).clean() == Event._make((*[cleaned] * 8, 0))

@@ -79,6 +79,8 @@ VALUES: Final[dict[str, Any]] = {
     "max_failures_per_second": 38,
     "max_stream_age_seconds": 4.5,
     "drain_seconds": 5.5,
+    "audit": "all",
+    "audit_retention_days": 1.5,
     "reflection": True,
     "reuse_port": True,
     "processes": 3,
