@@ -55,11 +55,11 @@ class Trail:
         events = [event.clean() for event in events]
         try:
             await self._store.write(tenant, stream, events)
-        except CodeQError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the change stands
             self._lost += len(events)
             for event in events:
-                told = {**event._asdict(), "tenant": tenant, "why": error.message}
-                del told["time_ms"]
+                told = dict(zip(event._fields, event.texts, strict=False))
+                told |= {"tenant": tenant, "why": str(error)}
                 _log.error("not in the audit trail", extra=told)
 
     def deny(self, tenant: str, event: Event) -> None:
@@ -109,8 +109,7 @@ class Trail:
         before = _place(tenant, token, path) if token else ""
         found = await self._store.read(tenant, before, most + 1)
         more = len(found) > most
-        events = [one.event for one in found[:most]]
-        return events, _token(tenant, found[most - 1].event_id) if more else ""
+        return found[:most], _token(tenant, found[most - 1].event_id) if more else ""
 
 
 class _Denials:

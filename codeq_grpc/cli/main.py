@@ -13,6 +13,7 @@ import click
 
 from codeq_grpc import __version__
 from codeq_grpc.cli.api_keys import keys
+from codeq_grpc.cli.audit import audit
 from codeq_grpc.cli.bench import bench
 from codeq_grpc.cli.dev import dev
 from codeq_grpc.cli.doctor import doctor
@@ -37,6 +38,8 @@ for command in (
     *(dev, enqueue, work, queues, tasks, workers, top),
     *(keys, serve, token, doctor, bench),
 ):
+_LOOKING = (queues, tasks, workers, top, audit)
+for command in (dev, enqueue, work, *_LOOKING, serve, token, doctor, bench):
     codeq.add_command(command)
 
 

@@ -44,6 +44,7 @@ IDEMPOTENT: Final = (
     "PauseQueue",
     "ResumeQueue",
     "ListWorkers",
+    "ListAuditEvents",
     "Heartbeat",
     "Complete",
     "Fail",

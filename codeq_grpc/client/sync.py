@@ -24,6 +24,7 @@ from codeq_grpc.client import (
     enqueues,
     errors,
     selections,
+    trails,
 )
 from codeq_grpc.client.connection import DEFAULT_TARGET
 from codeq_grpc.client.flows import Call
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from codeq.v1 import codeq_service_pb2 as pb
     from codeq.v1.admin_service_pb2 import ApiKey, CreateApiKeyResponse
+    from codeq.v1.admin_service_pb2 import AuditEvent
     from codeq.v1.task_pb2 import Task, TaskSpec
     from codeq_grpc.client.flows import Flow, Step, T
     from codeq_grpc.client.selections import CancelTotal
@@ -172,6 +174,14 @@ class SyncClient:
     def revoke_api_key(self, key_id: str, reason: str = "") -> None:
         """As `Client.revoke_api_key`."""
         self._run(api_keys.revoke(key_id, reason))
+    def audit_events(self, *, page_size: int = 200) -> Iterator[AuditEvent]:
+        """As `Client.audit_events`."""
+        token = ""
+        while True:
+            page = self._run(trails.audit_page(page_size, token))
+            yield from page.events
+            if not (token := page.next_page_token):
+                return
 
     def _run(self, flow: Flow[T]) -> T:
         try:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import enum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TEXT_CHARS: Final = 256
 """Of one text of an event; longer ones are cut."""
@@ -24,8 +27,8 @@ class Stream(enum.Enum):
 
 
 class Event(NamedTuple):
-    """One call: who did what to what, and what came of it. Times are Unix ms of the store; 0 when
-    it is still to be written.
+    """One call: who did what to what, and what came of it. The time, Unix ms of the store, and the
+    id come from the store.
     """
 
     subject: str
@@ -37,15 +40,25 @@ class Event(NamedTuple):
     credential: str
     peer: str
     time_ms: int = 0
+    event_id: str = ""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What is written."""
+        return self[:8]
 
     def clean(self) -> Event:
         """With texts that are short, in one line, and harmless to a terminal."""
-        return Event._make((*map(clean, self[:-1]), self.time_ms))
+        return _event(map(clean, self.texts))
 
     def shared(self, other: Event) -> Event:
         """What two have in common."""
-        texts = (a if a == b else "" for a, b in zip(self[:-1], other[:-1], strict=True))
-        return Event._make((*texts, self.time_ms))
+        pairs = zip(self.texts, other.texts, strict=True)
+        return _event(a if a == b else "" for a, b in pairs)
+
+
+def _event(texts: Iterable[str]) -> Event:
+    return Event._make((*texts, 0, ""))
 
 
 def clean(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from codeq_grpc.core.audit import Event, Stream
 from codeq_grpc.store import scripts
@@ -18,13 +18,6 @@ EVENT_ID: Final = re.compile(r"[0-9]{1,16}-[0-9]{1,16}")
 _PLACES: Final = {stream: place for place, stream in enumerate(Stream, 1)}
 
 
-class Recorded(NamedTuple):
-    """An event of the trail, and its id there."""
-
-    event_id: str
-    event: Event
-
-
 class TrailStore:
     """Writes and reads trails. There is no way to change one."""
 
@@ -36,24 +29,24 @@ class TrailStore:
         """Appends events; without any it just forgets old ones."""
         args: list[int | str] = [_PLACES[stream], self._retention_ms, stream.value]
         for event in events:
-            args += event[:-1]
+            args += event.texts
         await self._connection.run(scripts.RECORD, trail_keys(tenant), args)
 
-    async def read(self, tenant: str, before: str, most: int) -> list[Recorded]:
+    async def read(self, tenant: str, before: str, most: int) -> list[Event]:
         """The newest events before the one of that id, or of all if it is empty, newest first."""
         args = (before or "+", most, self._retention_ms)
         reply = await self._connection.run(scripts.RECORDED, trail_keys(tenant), args)
         it = iter(reply[1:])
-        found = [_recorded(*pair) for pair in zip(it, it, strict=True)]
+        found = [_event(*pair) for pair in zip(it, it, strict=True)]
         found.sort(key=lambda one: _order(one.event_id), reverse=True)
         return found[:most]
 
 
-def _recorded(event_id: bytes, fields: list[bytes]) -> Recorded:
+def _event(event_id: bytes, fields: list[bytes]) -> Event:
     it = iter(fields)
     texts = {name.decode(): value.decode() for name, value in zip(it, it, strict=True)}
     time_ms = int(texts.pop("time"))
-    return Recorded(event_id.decode(), Event(**texts, time_ms=time_ms))
+    return Event(**texts, time_ms=time_ms, event_id=event_id.decode())
 
 
 def _order(event_id: str) -> tuple[int, int]:

@@ -189,7 +189,7 @@ class ListAuditEventsResponse(_message.Message):
     def __init__(self, events: _Optional[_Iterable[_Union[AuditEvent, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class AuditEvent(_message.Message):
-    __slots__ = ("time", "subject", "action", "object", "outcome", "request_id", "reason", "credential", "peer")
+    __slots__ = ("time", "subject", "action", "object", "outcome", "request_id", "reason", "credential", "peer", "event_id")
     TIME_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
@@ -199,6 +199,7 @@ class AuditEvent(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
+    EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     time: _timestamp_pb2.Timestamp
     subject: str
     action: str
@@ -208,4 +209,5 @@ class AuditEvent(_message.Message):
     reason: str
     credential: str
     peer: str
-    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., subject: _Optional[str] = ..., action: _Optional[str] = ..., object: _Optional[str] = ..., outcome: _Optional[str] = ..., request_id: _Optional[str] = ..., reason: _Optional[str] = ..., credential: _Optional[str] = ..., peer: _Optional[str] = ...) -> None: ...
+    event_id: str
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., subject: _Optional[str] = ..., action: _Optional[str] = ..., object: _Optional[str] = ..., outcome: _Optional[str] = ..., request_id: _Optional[str] = ..., reason: _Optional[str] = ..., credential: _Optional[str] = ..., peer: _Optional[str] = ..., event_id: _Optional[str] = ...) -> None: ...
