@@ -38,10 +38,11 @@ def not_found(task_id: str) -> TaskNotFound:
     return TaskNotFound(f"there is no task {task_id[:64]!r}", metadata={"task_id": task_id[:64]})
 
 
-def _lost(task_id: str, fence: int) -> LeaseLost:
+def _lost(task_id: str) -> LeaseLost:
+    # Without the fence: where this stands in a log it may be one that is good elsewhere.
     return LeaseLost(
-        f"lease {fence} of task {task_id} is not the current one or has expired",
-        metadata={"task_id": task_id, "fence": str(fence)},
+        f"the lease of task {task_id} is not the current one or has expired",
+        metadata={"task_id": task_id},
     )
 
 
@@ -146,5 +147,5 @@ def _judge(said: Outcome, verdict: Verdict) -> Applied | CodeQError:
     if verdict.word == UNKNOWN:
         return not_found(said.task_id)
     if verdict.word == LOST:
-        return _lost(said.task_id, said.fence)
+        return _lost(said.task_id)
     return Applied(verdict.state, verdict.time_ms)
