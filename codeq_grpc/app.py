@@ -44,12 +44,12 @@ from codeq_grpc.daemons.timekeeper import Timekeeper
 from codeq_grpc.gateway.app import Gateway
 from codeq_grpc.rpc import engines
 from codeq_grpc.rpc.admin_service import AdminServicer
-from codeq_grpc.rpc.audit import AuditInterceptor, Auditor
+from codeq_grpc.rpc.audit import Auditor, audited
 from codeq_grpc.rpc.brokers import Brokers
 from codeq_grpc.rpc.budgets import Budgets, Failures, Places
 from codeq_grpc.rpc.codeq_service import CodeQServicer
 from codeq_grpc.rpc.durability import DurabilityInterceptor
-from codeq_grpc.rpc.health import Health, HealthServicer
+from codeq_grpc.rpc.health import SERVICES, Health, HealthServicer
 from codeq_grpc.rpc.interceptors import AuthInterceptor, ErrorInterceptor
 from codeq_grpc.rpc.server import build_server
 from codeq_grpc.rpc.sessions import Sessions
@@ -194,9 +194,10 @@ class App:
         errors = ErrorInterceptor(
             self._budgets, failures, self._sessions, self._auditor, eager=self.engine.eager
         )
+        queue_service, admin_service = SERVICES
         return build_server(
-            servicer,
-            admin,
+            audited(servicer, queue_service, self._auditor),
+            audited(admin, admin_service, self._auditor),
             HealthServicer(self.health),
             (errors, *self._gates()),
             engine=self.engine,
@@ -206,8 +207,7 @@ class App:
 
     def _gates(self) -> list[grpc.aio.ServerInterceptor]:
         waits = self._durability.level.waits
-        durable = [DurabilityInterceptor(self._durability)] if waits else []
-        return [self._gate, *durable, AuditInterceptor(self._auditor)]
+        return [self._gate, *([DurabilityInterceptor(self._durability)] if waits else [])]
 
     def _brokers(self) -> Brokers:
         registry, store, reads, waiters = (

@@ -1,11 +1,11 @@
 """Every change by an operator and every denial gets one event in its tenant's audit trail.
 
-An interceptor wraps the handlers of audited methods only: what came of a call is written when it
+The handlers of audited methods are wrapped, and no others: what came of a call is written when it
 is done and before it is answered. What other calls end with goes through `Auditor.ended`, which
 whoever answers an error calls: denials, and audited calls that did not come to their handler or
 were interrupted there. So no method that is not audited is slower for it.
 
-It stands inside the interceptor that waits for durability: that one's wait is for the event too.
+All this is within the interceptor that waits for durability: its wait is for the event too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import grpc
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from codeq_grpc.broker.trail import Trail
     from codeq_grpc.core.principal import Principal
 
-    Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 _DENIALS: Final = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
 _NOTHING: Final = Audited(When.DENIALS)
 
@@ -162,30 +162,25 @@ def _event(
     )
 
 
-class AuditInterceptor(grpc.aio.ServerInterceptor):
-    """Writes the events of audited methods."""
+def audited(servicer: T, service: str, auditor: Auditor) -> T:
+    """The servicer with its audited methods wrapped, once and for all: an interceptor would be
+    asked about every call of the others, too.
+    """
+    return cast("T", _AuditedServicer(servicer, service, auditor))
 
-    def __init__(self, auditor: Auditor) -> None:
+
+class _AuditedServicer:
+    def __init__(self, servicer: Any, service: str, auditor: Auditor) -> None:
+        self._servicer = servicer
+        self._service = service
         self._auditor = auditor
-        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """Wraps the handlers of audited methods."""
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or not self._auditor.audits(method):
-            return handler
-        known = self._wrapped.get(method)
-        if known is None or known[0] is not handler:
-            known = self._wrapped[method] = (handler, self._wrap(method, handler))
-        return known[1]
+    def __getattr__(self, name: str) -> Any:
+        behaviour = getattr(self._servicer, name)
+        method = f"/{self._service}/{name}"
+        return self._wrap(method, behaviour) if self._auditor.audits(method) else behaviour
 
-    def _wrap(self, method: str, handler: Handler) -> Handler:
-        behaviour: Any = handler.unary_unary or handler.unary_stream
+    def _wrap(self, method: str, behaviour: Any) -> Callable[[Any, Context], Awaitable[Any]]:
         auditor = self._auditor
 
         async def serve(request: Any, context: Context) -> Any:
@@ -201,10 +196,4 @@ class AuditInterceptor(grpc.aio.ServerInterceptor):
             await auditor.done(method, request_id, peer, about, response)
             return response
 
-        make: Any = (
-            grpc.unary_stream_rpc_method_handler
-            if handler.response_streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
-        made: Handler = make(serve, handler.request_deserializer, handler.response_serializer)
-        return made
+        return serve
