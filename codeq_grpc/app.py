@@ -163,6 +163,7 @@ class App:
         self._outside = Outside(settings.known_issuers(), settings.lookup())
         authenticator = Authenticator(Tokens(settings.principals()), self._ways())
         self._trail = _trail(self.connection, settings)
+        self._trail = self._make_trail()
         everything = settings.audit == "all"
         self._auditor = Auditor(self._trail, self._background, everything=everything)
         self.health = Health(
@@ -179,6 +180,10 @@ class App:
         store = ApiKeyStore(self.connection)
         self._api_keys = ApiKeys(store)
         return (api_keys.ApiKeys(store.find, self._api_keys.used), *self._outside.ways)
+    def _make_trail(self) -> Trail:
+        retention_ms = int(self._settings.audit_retention_days * limits.DAY)
+        store = TrailStore(self.connection, retention_ms=max(1, retention_ms))
+        return Trail(store, self._registry)
 
     def _build_server(self, retry: RetryPolicy, lease_ms: int) -> grpc.aio.Server:
         settings = self._settings
@@ -332,11 +337,6 @@ class App:
             await self._presence.leave()
             await self._api_keys.note()
         _log.info("stopped")
-
-
-def _trail(connection: Connection, settings: Settings) -> Trail:
-    retention_ms = int(settings.audit_retention_days * limits.DAY)
-    return Trail(TrailStore(connection, retention_ms=max(1, retention_ms)))
 
 
 def _retention_ms(settings: Settings) -> int:

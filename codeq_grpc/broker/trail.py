@@ -25,6 +25,7 @@ from codeq_grpc.store.trail import EVENT_ID
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from codeq_grpc.store.registry import Registry
     from codeq_grpc.store.trail import TrailStore
 
 _log = logging.getLogger(__name__)
@@ -34,24 +35,20 @@ _WAITING: Final = 2_000
 """Denials that wait to be written, all tenants together."""
 _FORGET: Final = 3_600.0
 """Seconds between looks for what is too old in trails that nothing is written to."""
-_TENANTS: Final = 10_000
-"""Tenants remembered for that."""
 _DIGEST: Final = 8
 
 
 class Trail:
     """Writes events, and never fails for it: what cannot be written is logged in full."""
 
-    def __init__(self, store: TrailStore) -> None:
+    def __init__(self, store: TrailStore, registry: Registry) -> None:
         self._store = store
+        self._registry = registry
         self._lost = 0
         self._denials = _Denials()
-        self._known: dict[str, None] = {}
 
     async def write(self, tenant: str, stream: Stream, events: Sequence[Event]) -> None:
         """Appends events."""
-        if len(self._known) < _TENANTS:
-            self._known[tenant] = None
         events = [event.clean() for event in events]
         try:
             await self._store.write(tenant, stream, events)
@@ -100,9 +97,13 @@ class Trail:
     async def _forget(self) -> None:
         while True:
             await asyncio.sleep(_FORGET)
-            for tenant in list(self._known):
-                with contextlib.suppress(CodeQError):
-                    await self._store.write(tenant, Stream.CHANGES, ())
+            await self.forget()
+
+    async def forget(self) -> None:
+        """Removes some of what is too old, of every tenant that has a queue."""
+        for tenant in {queue.tenant for queue in self._registry.known()}:
+            with contextlib.suppress(CodeQError):
+                await self._store.write(tenant, Stream.CHANGES, ())
 
     async def page(self, tenant: str, token: str, path: str, most: int) -> tuple[list[Event], str]:
         """Up to `most` events, newest first, and the token of the next page, empty at the end."""

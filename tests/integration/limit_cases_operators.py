@@ -78,6 +78,20 @@ LISTS: Final = [
         "page_token",
     ),
     Case(
+        "ListAuditEvents",
+        lambda n: admin_pb.ListAuditEventsRequest(page_size=n),
+        (0, 1, limits.PAGE_EVENTS),
+        (-1, limits.PAGE_EVENTS + 1),
+        "page_size",
+    ),
+    Case(
+        "ListAuditEvents",
+        lambda t: admin_pb.ListAuditEventsRequest(page_token=t),
+        ("",),
+        TOKENS,
+        "page_token",
+    ),
+    Case(
         "WatchTasks",
         lambda n: pb.WatchTasksRequest(selector=selector(limit=n)),
         (0,),

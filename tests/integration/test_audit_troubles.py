@@ -196,3 +196,22 @@ async def test_while_the_store_is_away_denials_are_answered_at_once_and_told_of_
         (line,) = told()
         assert (line["request_id"], line["subject"]) == (refusal.request_id, "viewer of acme")
         own_store.start()
+
+
+async def test_what_is_too_old_is_removed_where_nothing_more_is_written(
+    store: StoreProcess, admin: Admin
+) -> None:
+    async with running_server(store, audit_retention_days=0.5 / 86_400) as server:
+        acme = server.caller()
+        await operating.update(acme)
+        key = trail_keys("acme")[0]
+        assert admin.call("XLEN", key) == 1
+
+        async def hidden() -> bool:
+            return await trail(acme) == []
+
+        await eventually(hidden)
+        assert admin.call("XLEN", key) == 1
+        await acme.enqueue()  # by which it is known here
+        await server.app._trail.forget()
+        assert admin.call("XLEN", key) == 0

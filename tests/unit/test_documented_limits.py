@@ -6,6 +6,7 @@ from pathlib import Path
 
 from codeq_grpc.auth.permissions import PERMISSIONS
 from codeq_grpc.core import limits
+from codeq_grpc.core.audit import TEXT_CHARS
 from codeq_grpc.core.principal import Scope
 from codeq_grpc.settings import Settings
 from codeq_grpc.wire.errors import CODES
@@ -63,6 +64,7 @@ def test_every_limit_is_documented_with_its_value() -> None:
         "message of a kept attempt": f"{limits.HISTORY_MESSAGE_CHARS} characters",
         "idempotency_key, concurrency_key": f"{limits.IDEMPOTENCY_KEY_CHARS} characters, no NUL",
         "idempotency_ttl": _span(limits.IDEMPOTENCY_TTL_MIN_MS, limits.IDEMPOTENCY_TTL_MAX_MS),
+        "text of an audit event": f"{TEXT_CHARS} characters",
         "depends_on": f"{limits.DEPENDENCIES} entries",
         "labels": f"{limits.LABELS} entries",
         "label key": f"{limits.LABEL_KEY_CHARS} characters, no NUL",
