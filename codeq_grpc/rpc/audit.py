@@ -109,7 +109,7 @@ class Auditor:
         event = _event(who, method, request_id, peer, error, told)
         if error is None:
             event = event._replace(outcome="OK", reason=_reason(about.request))
-        about.written = True
+        about.written, about.request = True, None  # it may be large, and is done with
         writing = self._write_soon(who, method, event)
         # An answer that comes late enough is not to wait for the same store once more.
         if not isinstance(error, StoreUnavailable):
@@ -127,7 +127,7 @@ def _is_denial(error: CodeQError) -> bool:
 
 
 def _forbidden(error: CodeQError) -> str:
-    return error.metadata["command"] if isinstance(error, CommandForbidden) else ""
+    return error.metadata.get("command", "") if isinstance(error, CommandForbidden) else ""
 
 
 def _told(method: str, about: _About, response: Any) -> str:
