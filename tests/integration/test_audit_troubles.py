@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb
+from codeq_grpc.app import doctor
 from codeq_grpc.core.principal import Principal, Scope
 from codeq_grpc.store.keys import trail_keys
 from tests.integration import operating
@@ -22,7 +23,7 @@ from tests.integration.streaming import stream_request
 from tests.integration.test_request_ids import log as log_of_the_process
 from tests.support.admin import Admin
 from tests.support.replicas import Replica
-from tests.support.server import eventually, running_server
+from tests.support.server import eventually, running_server, settings_for
 
 if TYPE_CHECKING:
     import io
@@ -215,3 +216,20 @@ async def test_what_is_too_old_is_removed_where_nothing_more_is_written(
         await acme.enqueue()  # by which it is known here
         await server.app._trail.forget()
         assert admin.call("XLEN", key) == 0
+
+
+async def test_the_doctor_has_no_complaint_about_a_trail_and_leaves_it_alone(
+    server: Server, acme: Caller, store: StoreProcess, admin: Admin
+) -> None:
+    await acme.enqueue()
+    await operating.update(acme)
+    await refused(operating.pause(server.caller("acme", "viewer")))
+    before = await some(acme, 2)
+    async with doctor(settings_for(store), repair=True, restore=True) as looking:
+        looks = [look async for look in looking.examine_registry()]
+        for queue in await looking.queues():
+            looks += [look async for look in looking.examine(queue)]
+    assert len(looks) > 3
+    assert [finding for look in looks for finding in look.findings] == []
+    assert await trail(acme) == before
+    assert admin.call("XLEN", trail_keys("acme")[0]) == 1
