@@ -159,17 +159,14 @@ class App:
             watches=Places(*settings.places("max_watches")),
             requests=(settings.max_request_bytes, settings.max_request_bytes_per_principal),
         )
-        self.health = Health(self.connection, self._durability, self._budgets.under_way)
         self._outside = Outside(settings.known_issuers(), settings.lookup())
-        authenticator = Authenticator(Tokens(settings.principals()), self._ways())
-        self._trail = _trail(self.connection, settings)
         self._trail = self._make_trail()
         everything = settings.audit == "all"
         self._auditor = Auditor(self._trail, self._background, everything=everything)
         self.health = Health(
             self.connection, self._durability, self._budgets.under_way, self._trail.facts
         )
-        authenticator = Authenticator(Tokens(settings.principals()))
+        authenticator = Authenticator(Tokens(settings.principals()), self._ways())
         self._gate = AuthInterceptor(authenticator)
         self._sessions = Sessions(authenticator.verify)
         self.engine = engines.choose(settings.grpc_engine, settings.grpc_host)
@@ -180,6 +177,7 @@ class App:
         store = ApiKeyStore(self.connection)
         self._api_keys = ApiKeys(store)
         return (api_keys.ApiKeys(store.find, self._api_keys.used), *self._outside.ways)
+
     def _make_trail(self) -> Trail:
         retention_ms = int(self._settings.audit_retention_days * limits.DAY)
         store = TrailStore(self.connection, retention_ms=max(1, retention_ms))

@@ -35,11 +35,9 @@ def codeq() -> None:
 
 
 for command in (
-    *(dev, enqueue, work, queues, tasks, workers, top),
+    *(dev, enqueue, work, queues, tasks, workers, top, audit),
     *(keys, serve, token, doctor, bench),
 ):
-_LOOKING = (queues, tasks, workers, top, audit)
-for command in (dev, enqueue, work, *_LOOKING, serve, token, doctor, bench):
     codeq.add_command(command)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb
-from codeq_grpc.client import api_keys, filters, queues, selections
-from codeq_grpc.client import filters, queues, selections, trails
+from codeq_grpc.client import api_keys, filters, queues, selections, trails
 from codeq_grpc.client.connection import Connection
 from codeq_grpc.client.flows import call
 from codeq_grpc.client.specs import Span, aware
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 class Operating(Connection):
     """Cancels, redrives and deletes tasks; sets, pauses and purges queues; makes API keys."""
-    """Cancels, redrives and deletes tasks; sets, pauses and purges queues; reads who did so."""
 
     async def cancel(self, task_ids: str | Iterable[str], reason: str = "") -> CancelTotal:
         """Withdraws tasks; the worker of one that is IN_PROGRESS is told and may yet complete it.
@@ -118,6 +116,20 @@ class Operating(Connection):
         """Live workers of one queue, or of all."""
         return await self._run(queues.workers(command))
 
+    async def audit_events(self, *, page_size: int = 200) -> AsyncGenerator[admin_pb.AuditEvent]:
+        """Who did what in the tenant, newest first.
+
+        They are read page by page, at most `page_size` (1 to 1000) at a time, as they are
+        taken. What happens meanwhile is not among them.
+        """
+        token = ""
+        while True:
+            page = await self._run(trails.audit_page(page_size, token))
+            for event in page.events:
+                yield event
+            if not (token := page.next_page_token):
+                return
+
     async def create_api_key(
         self,
         name: str,
@@ -151,16 +163,3 @@ class Operating(Connection):
             KeyNotFound: There is no such key, or it is another tenant's.
         """
         await self._run(api_keys.revoke(key_id, reason))
-    async def audit_events(self, *, page_size: int = 200) -> AsyncGenerator[admin_pb.AuditEvent]:
-        """Who did what in the tenant, newest first.
-
-        They are read page by page, at most `page_size` (1 to 1000) at a time, as they are
-        taken. What happens meanwhile is not among them.
-        """
-        token = ""
-        while True:
-            page = await self._run(trails.audit_page(page_size, token))
-            for event in page.events:
-                yield event
-            if not (token := page.next_page_token):
-                return

@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from codeq.v1 import codeq_service_pb2 as pb
-    from codeq.v1.admin_service_pb2 import ApiKey, CreateApiKeyResponse
-    from codeq.v1.admin_service_pb2 import AuditEvent
+    from codeq.v1.admin_service_pb2 import ApiKey, AuditEvent, CreateApiKeyResponse
     from codeq.v1.task_pb2 import Task, TaskSpec
     from codeq_grpc.client.flows import Flow, Step, T
     from codeq_grpc.client.selections import CancelTotal
@@ -154,6 +153,15 @@ class SyncClient:
         """As `Client.cancel`."""
         return self._run(selections.cancel(task_ids, reason))
 
+    def audit_events(self, *, page_size: int = 200) -> Iterator[AuditEvent]:
+        """As `Client.audit_events`."""
+        token = ""
+        while True:
+            page = self._run(trails.audit_page(page_size, token))
+            yield from page.events
+            if not (token := page.next_page_token):
+                return
+
     def create_api_key(
         self,
         name: str,
@@ -174,14 +182,6 @@ class SyncClient:
     def revoke_api_key(self, key_id: str, reason: str = "") -> None:
         """As `Client.revoke_api_key`."""
         self._run(api_keys.revoke(key_id, reason))
-    def audit_events(self, *, page_size: int = 200) -> Iterator[AuditEvent]:
-        """As `Client.audit_events`."""
-        token = ""
-        while True:
-            page = self._run(trails.audit_page(page_size, token))
-            yield from page.events
-            if not (token := page.next_page_token):
-                return
 
     def _run(self, flow: Flow[T]) -> T:
         try:

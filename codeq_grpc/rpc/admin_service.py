@@ -8,13 +8,10 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from codeq.v1 import admin_service_pb2 as pb, admin_service_pb2_grpc, queue_pb2
 from codeq_grpc.core import limits
+from codeq_grpc.rpc.audit_service import AuditServicer
 from codeq_grpc.rpc.context import PRINCIPAL, permit, reach, tenant
 from codeq_grpc.wire import api_keys, queues
 from codeq_grpc.wire.checks import check_command, check_count, check_text
-from codeq_grpc.rpc.audit_service import AuditServicer
-from codeq_grpc.rpc.context import permit, reach, tenant
-from codeq_grpc.wire import queues
-from codeq_grpc.wire.checks import check_command, check_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,10 +27,8 @@ if TYPE_CHECKING:
 _PAUSE = FieldMask(paths=["paused", "pause_reason"])
 
 
-class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
-    """For operators. The defaults and the roles are those of this server, times in ms."""
 class AdminServicer(AuditServicer, admin_service_pb2_grpc.AdminServiceServicer):
-    """For operators. The defaults are those of this server, times in ms."""
+    """For operators. The defaults and the roles are those of this server, times in ms."""
 
     def __init__(
         self,

@@ -32,5 +32,5 @@ class Brokers:
     watches: Watches
     queues: Queues
     presence: Presence
-    api_keys: ApiKeys
     trail: Trail
+    api_keys: ApiKeys

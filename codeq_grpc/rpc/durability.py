@@ -59,9 +59,8 @@ NO_PROMISES: Final = frozenset(
     {
         *(f"{_QUEUE}Claim", f"{_QUEUE}StreamClaim", f"{_QUEUE}GetTask", f"{_QUEUE}ListTasks"),
         *(f"{_QUEUE}WatchTasks", f"{_QUEUE}AdminQueues"),
-        *(f"{_ADMIN}GetQueue", f"{_ADMIN}ListWorkers"),
-        f"{_ADMIN}ListApiKeys",
         *(f"{_ADMIN}GetQueue", f"{_ADMIN}ListWorkers", f"{_ADMIN}ListAuditEvents"),
+        f"{_ADMIN}ListApiKeys",
     }
 )
 

@@ -104,8 +104,10 @@ REQUIRED: Final = [
     ("CreateApiKey", admin_pb.CreateApiKeyRequest(key={"name": "n"}), "key.scopes"),
     ("RevokeApiKey", admin_pb.RevokeApiKeyRequest(), "key_id"),
 ]
-OPTIONAL: Final = {"AdminQueues", "AdminCleanup", "ListWorkers", "ListApiKeys"}
-OPTIONAL: Final = {"AdminQueues", "AdminCleanup", "ListWorkers", "ListAuditEvents"}
+OPTIONAL: Final = {
+    *("AdminQueues", "AdminCleanup", "ListWorkers"),
+    *("ListApiKeys", "ListAuditEvents"),
+}
 """RPCs that accept an empty request."""
 
 
@@ -175,6 +177,7 @@ INTERNAL: Final = {
     **dict.fromkeys(("HISTORY_ATTEMPTS", "HISTORY_MESSAGE_CHARS"), "of replies: test_attempts"),
     **dict.fromkeys(("HEALTH_CHECKS_PER_ADDRESS", "HEALTH_WATCHES"), "places: test_budgets"),
     "HEALTH_WATCHES_PER_ADDRESS": "places: test_budgets",
+    **dict.fromkeys(("HEALTH_BYTES", "HEALTH_BYTES_PER_ADDRESS"), "room: test_budgets"),
     **dict.fromkeys(("API_KEYS", "API_KEY_KEPT_MS"), "how many and how long: store/test_api_keys"),
     "WAIT_MAX_MS": "a test of its own above",
     "CLEANUP_DEFAULT": "a default: test_cleanup",

@@ -17,8 +17,8 @@ from codeq_grpc.store import keys, scripts
 from codeq_grpc.store.api_keys import ApiKeyStore
 from codeq_grpc.store.presence import PresenceStore
 from codeq_grpc.store.registry import Registry
-from tests.store.api_keys import make
 from codeq_grpc.store.trail import TrailStore
+from tests.store.api_keys import make
 from tests.store.cases import NEVER, WRITING
 from tests.store.damages import DAMAGES, populate
 from tests.store.making import LABELS, UNKNOWN, tasks_of_every_state
