@@ -78,7 +78,7 @@ class ApiKeys:
         if known is None or not is_right:
             raise CredentialInvalid
         if known.revoked:
-            raise CredentialExpired
+            raise CredentialExpired.of(known.principal)
         self._used(key_id)
         return known.principal
 
