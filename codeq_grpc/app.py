@@ -41,6 +41,7 @@ from codeq_grpc.daemons.pruner import Pruner
 from codeq_grpc.daemons.reaper import Reaper
 from codeq_grpc.daemons.sweeper import Sweeper
 from codeq_grpc.daemons.timekeeper import Timekeeper
+from codeq_grpc.entrances import Entrances
 from codeq_grpc.gateway.app import Gateway
 from codeq_grpc.rpc import engines
 from codeq_grpc.rpc.admin_service import AdminServicer
@@ -54,7 +55,7 @@ from codeq_grpc.rpc.interceptors import AuthInterceptor, ErrorInterceptor
 from codeq_grpc.rpc.server import build_server
 from codeq_grpc.rpc.sessions import Sessions
 from codeq_grpc.store.api_keys import ApiKeyStore
-from codeq_grpc.store.connection import Connection
+from codeq_grpc.store.connection import Connection, Tls
 from codeq_grpc.store.durability import WAITS, Durability
 from codeq_grpc.store.embedded import StateInUse, StoreDidNotStart, embedded_store
 from codeq_grpc.store.examining import Examining
@@ -67,6 +68,7 @@ from codeq_grpc.store.tasks import TaskStore
 from codeq_grpc.store.trail import TrailStore
 from codeq_grpc.store.upkeep import Errors, Upkeep
 from codeq_grpc.store.wakeups import Wakeups
+from codeq_grpc.transport.certificates import BadCertificate, check_client
 from codeq_grpc.wire import problems
 from codeq_grpc.wire.specs import SpecChecker
 
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "App",
+    "BadCertificate",
     "Ports",
     "Shared",
     "StateInUse",
@@ -122,9 +125,8 @@ class App:
         self._settings = settings
         self._shared = shared
         self.server_id = shared.server_id if shared else secrets.token_hex(4)
-        self.connection = Connection(
-            settings.store_url(),
-            timeout=settings.store_timeout_seconds,
+        self.connection = _connection(
+            settings,
             size=settings.store_connections,
             settling=WAITS if settings.durability.waits else 0,
         )
@@ -169,7 +171,10 @@ class App:
         authenticator = Authenticator(Tokens(settings.principals()), self._ways())
         self._gate = AuthInterceptor(authenticator)
         self._sessions = Sessions(authenticator.verify)
-        self.engine = engines.choose(settings.grpc_engine, settings.grpc_host)
+        self._entrances = Entrances(settings)
+        self.engine = engines.choose(
+            settings.grpc_engine, settings.grpc_host, tls=settings.grpc_tls
+        )
         self._server = self._build_server(retry, lease_ms)
 
     def _ways(self) -> tuple[Way, ...]:
@@ -242,12 +247,12 @@ class App:
             stack.push_async_callback(self.connection.close)
             stack.callback(self._durability.close)
             await stack.enter_async_context(self._daemons())
-            grpc_port = self._bind()
-            host = "127.0.0.1" if _is_any(settings.grpc_host) else settings.grpc_host
+            grpc_port, target = stack.enter_context(self._entrances.grpc(self._server))
             # It outlives the draining, to tell of it.
-            target = f"{host}:{grpc_port}"
             gateway = Gateway(target, self._shared.processes if self._shared else None)
-            http_port = await stack.enter_async_context(self._http(gateway))
+            http_port = await stack.enter_async_context(
+                self._entrances.http(gateway, self._shared.listeners if self._shared else ())
+            )
             await self.health.check()
             if self.engine.name == "native":
                 readers = engines.readers(settings.max_streams + settings.max_watches)
@@ -259,35 +264,12 @@ class App:
                 "serving",
                 extra={
                     "server": self.server_id,
-                    "grpc": grpc_port,
-                    "http": http_port,
+                    **self._entrances.shown(grpc_port, http_port),
                     "engine": self.engine.name,
                     "store": settings.store_place(),
                 },
             )
             yield ports
-
-    def _bind(self) -> int:
-        address = f"{self._settings.grpc_host}:{self._settings.grpc_port}"
-        try:
-            return self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            told = "is it in use? --grpc-port names another"
-            message = f"cannot listen on {address} for gRPC: {told}"
-            raise OSError(message) from error
-
-    @contextlib.asynccontextmanager
-    async def _http(self, gateway: Gateway) -> AsyncIterator[int]:
-        host, port = self._settings.http_host, self._settings.http_port
-        listeners = self._shared.listeners if self._shared else ()
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                bound = await stack.enter_async_context(gateway.running(host, port, listeners))
-            except OSError as error:
-                told = "is it in use? --http-port names another"
-                message = f"cannot listen on {host}:{port} for HTTP: {told}"
-                raise OSError(message) from error
-            yield bound
 
     @contextlib.asynccontextmanager
     async def _daemons(self) -> AsyncIterator[None]:
@@ -309,6 +291,7 @@ class App:
             self._sessions.run,
             self._outside.run,
             self._trail.run,
+            *self._entrances.work(),
         )
         tasks = [asyncio.get_running_loop().create_task(_for_ever(one)) for one in work]
         try:
@@ -341,8 +324,20 @@ def _retention_ms(settings: Settings) -> int:
     return int(settings.retention_hours * 3_600_000)
 
 
-def _is_any(host: str) -> bool:
-    return host in {"0.0.0.0", "[::]", "::", ""}  # noqa: S104 - recognises, does not bind
+def _connection(settings: Settings, *, size: int, settling: int = 0) -> Connection:
+    """To the store. Raises BadCertificate."""
+    files = {
+        name: getattr(settings, name)
+        for name in ("redis_ca_file", "redis_cert_file", "redis_key_file")
+    }
+    check_client(files)
+    return Connection(
+        settings.store_url(),
+        timeout=settings.store_timeout_seconds,
+        size=size,
+        settling=settling,
+        tls=Tls(*files.values()),
+    )
 
 
 async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
@@ -376,7 +371,7 @@ class _LostWakeups:
 @contextlib.asynccontextmanager
 async def doctor(settings: Settings, *, repair: bool, restore: bool) -> AsyncIterator[Doctor]:
     """Looks at the store itself, whether a server runs or not."""
-    connection = Connection(settings.store_url(), timeout=settings.store_timeout_seconds, size=4)
+    connection = _connection(settings, size=4)
     attempts = RetryPolicy().max_attempts
     try:
         yield Doctor(

@@ -19,8 +19,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -32,18 +30,20 @@ from codeq_grpc.core.durability import Level
 from codeq_grpc.core.principal import ROLES, Principal, Scope
 from codeq_grpc.identity_settings import TokenEntry
 from codeq_grpc.issuer_settings import IdentityClaims, IssuerEntry, check_identities
+from codeq_grpc.transport_settings import TransportSettings
 
 if TYPE_CHECKING:
     from codeq_grpc.core.claims import Issuer, Lookup
 
 _BARE: Final = ("PORT", "REDIS_ADDR", "IDENTITY_SERVICE_URL", "IDENTITY_SERVICE_API_KEY")
-_STRUCTURED: Final = frozenset({"tokens", "roles", "issuers", "identity_claims"})
+_STRUCTURED: Final = frozenset({"tokens", "roles", "issuers", "identity_claims", "certificates"})
 """Settings that stand in the environment as JSON."""
 _ADDRESS: Final = re.compile(r"[^/@?#\s]+")
 """A host, and a port or none."""
 _OTHERS: Final = frozenset(
     {
         *("CODEQ_CONFIG", "CODEQ_ADDRESS", "CODEQ_TOKEN"),
+        *("CODEQ_TLS", "CODEQ_CA_FILE", "CODEQ_CERT_FILE", "CODEQ_KEY_FILE"),
         *("CODEQ_TASK_ID", "CODEQ_COMMAND", "CODEQ_ATTEMPT", "CODEQ_FENCE"),
     }
 )
@@ -64,17 +64,10 @@ class SettingsError(Exception):
     """The settings are not valid; the message says which and why."""
 
 
-class Settings(BaseModel):
+class Settings(TransportSettings):
     """Settings of a server. Times in the unit their name says."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
     env: str = "production"
-    grpc_host: str = Field("127.0.0.1")
-    grpc_port: int = Field(50051, ge=0, le=65535)
-    grpc_engine: Literal["auto", "native", "grpcio"] = Field("auto")
-    http_host: str = Field("127.0.0.1")
-    http_port: int = Field(8080, ge=0, le=65535)
     redis_url: str = Field("")
     redis_addr: str = Field("localhost:6379")
     store_timeout_seconds: float = Field(5.0, gt=0, le=60)
@@ -108,7 +101,6 @@ class Settings(BaseModel):
     audit_retention_days: float = Field(90.0, gt=0, le=3_653)
     reflection: bool = False
     reuse_port: bool = Field(False)
-    processes: int = Field(1, ge=1, le=256)
     identity_service_url: str = Field("")
     identity_service_api_key: str = Field("", repr=False)
     identity_claims: IdentityClaims = Field(
@@ -135,6 +127,11 @@ class Settings(BaseModel):
             raise ValueError(
                 "must be redis://HOST:PORT/DATABASE, rediss:// the same, or unix:///PATH"
             )
+        if "ssl_" in urlsplit(value).query:
+            raise ValueError(
+                "may have no options of TLS: redis_ca_file and its siblings are settings, and the"
+                " store's certificate is always verified"
+            )
         return value
 
     @field_validator("redis_addr")
@@ -156,15 +153,24 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _known_roles(self) -> Self:
         roles = self.all_roles()
-        for i, entry in enumerate(self.tokens):
+        listed = [(f"tokens.{i}", entry) for i, entry in enumerate(self.tokens)]
+        certified = [(f"certificates.{i}", entry) for i, entry in enumerate(self.certificates)]
+        for where, entry in (*listed, *certified):
             unknown = entry.unknown_role(roles)
             if unknown is not None:
                 known = ", ".join(roles)
-                raise ValueError(f"tokens.{i}.roles: unknown role {unknown!r}, known are {known}")
+                raise ValueError(f"{where}.roles: unknown role {unknown!r}, known are {known}")
             if not entry.granted(roles):
-                raise ValueError(f"tokens.{i}.roles: must have roles, or scopes beside them")
+                raise ValueError(f"{where}.roles: must have roles, or scopes beside them")
         service = (self.identity_service_url, self.identity_claims)
         check_identities(self.issuers, service, roles, allow_http=self.allow_http_identities)
+        return self
+
+    @model_validator(mode="after")
+    def _store_by_tls(self) -> Self:
+        files = self.redis_ca_file or self.redis_cert_file
+        if files and not self.store_url().startswith("rediss:"):
+            raise ValueError("redis_ca_file, redis_cert_file: need a redis_url of rediss://")
         return self
 
     def all_roles(self) -> dict[str, frozenset[Scope]]:
@@ -199,6 +205,11 @@ class Settings(BaseModel):
         """The identity service, if there is one."""
         url, key = self.identity_service_url, self.identity_service_api_key
         return self.identity_claims.lookup(url, key, self.all_roles()) if url else None
+
+    def certified(self) -> dict[str, Principal]:
+        """Known client certificates: name -> principal."""
+        roles = self.all_roles()
+        return {entry.name: entry.principal(roles) for entry in self.certificates}
 
 
 def _names_a_store(url: str) -> bool:

@@ -60,6 +60,7 @@ def doctor(
     time, also while servers work. Exit code 0: nothing is wrong, or no longer; 1: something is.
     """
     from codeq_grpc.settings import SettingsError, load_settings
+    from codeq_grpc.transport.certificates import BadCertificate
 
     if restore and not repair:
         raise click.UsageError("--restore says how to repair: add --repair")
@@ -72,6 +73,8 @@ def doctor(
         asyncio.run(_run(settings, wanted, report, repair=repair, restore=restore))
     except CodeQError as error:
         raise Failure(describe(error)) from error
+    except BadCertificate as error:
+        raise Failure(str(error)) from error
     return report.close()
 
 

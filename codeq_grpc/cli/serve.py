@@ -28,6 +28,7 @@ def serve(config: Path | None, **options: int | None) -> None:
     from codeq_grpc.cli.running import silence_grpc
     from codeq_grpc.processes.supervisor import GaveUp
     from codeq_grpc.settings import SettingsError, load_settings
+    from codeq_grpc.transport.certificates import BadCertificate
 
     silence_grpc()
     given = {name: value for name, value in options.items() if value is not None}
@@ -35,7 +36,12 @@ def serve(config: Path | None, **options: int | None) -> None:
         settings = load_settings(config, **given)
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
-    if not (settings.tokens or settings.issuers or settings.identity_service_url):
+    if not (
+        settings.tokens
+        or settings.certificates
+        or settings.issuers
+        or settings.identity_service_url
+    ):
         raise click.UsageError(
             "no token is configured, so nobody could call: make one with `codeq token` and name "
             "its file in CODEQ_TOKENS_FILE, or name who signs tokens in CODEQ_ISSUERS. For a "
@@ -43,7 +49,7 @@ def serve(config: Path | None, **options: int | None) -> None:
         )
     try:
         asyncio.run(_serve(settings))
-    except (ImportError, OSError, GaveUp) as error:
+    except (BadCertificate, ImportError, OSError, GaveUp) as error:
         raise click.ClickException(str(error)) from error
 
 

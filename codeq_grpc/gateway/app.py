@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import AsyncIterator, Callable, Sequence
 
     Processes = Callable[[], Sequence[dict[str, Any]]]
@@ -40,10 +41,14 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def running(
-        self, host: str, port: int, listeners: Sequence[socket.socket] = ()
+        self,
+        host: str,
+        port: int,
+        listeners: Sequence[socket.socket] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> AsyncIterator[int]:
-        """Serves while the block runs, on `listeners` if there are any; gives the port. Raises
-        OSError when it is taken.
+        """Serves while the block runs, on `listeners` if there are any, and by `tls` if there is
+        one; gives the port, 0 of a unix socket. Raises OSError when it is taken.
         """
         async with grpc.aio.insecure_channel(self._target) as channel:
             app = web.Application(client_max_size=_MAX_BODY)
@@ -58,11 +63,13 @@ class Gateway:
             )
             await runner.setup()
             try:
-                sites: list[web.BaseSite] = [web.SockSite(runner, sock) for sock in listeners]
-                for site in sites or [web.TCPSite(runner, host, port)]:
+                sites: list[web.BaseSite] = [
+                    web.SockSite(runner, sock, ssl_context=tls) for sock in listeners
+                ]
+                for site in sites or [web.TCPSite(runner, host, port, ssl_context=tls)]:
                     await site.start()
                 address: Any = runner.addresses[0]
-                yield address[1]
+                yield 0 if isinstance(address, str) else address[1]
             finally:
                 await runner.cleanup()
 

@@ -28,6 +28,7 @@ ENTRY: Final[dict[str, Any]] = {
     "scopes": [],
     "commands": [],
 }
+CERTIFIED: Final = {name: value for name, value in ENTRY.items() if name != "sha256"}
 SECRET: Final = "s3cr3t-canary"
 RULES: Final[dict[str, Any]] = {
     "roles": ["worker"],
@@ -51,12 +52,20 @@ VALUES: Final[dict[str, Any]] = {
     "grpc_engine": "grpcio",
     "http_host": "::1",
     "http_port": 2,
-    "redis_url": "redis://store:7",
+    "redis_url": "rediss://store:7",
     "redis_addr": "store:7",
     "store_timeout_seconds": 1.5,
     "store_connections": 9,
     "durability": "D3",
     "tokens": [ENTRY],
+    "plaintext": "http",
+    "tls_cert_file": "/tls/cert.pem",
+    "tls_key_file": "/tls/key.pem",
+    "tls_client_ca_file": "/tls/ca.pem",
+    "certificates": [{**CERTIFIED, "name": "dns:worker.example"}],
+    "redis_ca_file": "/store/ca.pem",
+    "redis_cert_file": "/store/cert.pem",
+    "redis_key_file": "/store/key.pem",
     "roles": {"night-watch": ["queues.read", "queues.admin"]},
     "timezone": "America/Sao_Paulo",
     "log_level": "debug",
