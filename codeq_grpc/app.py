@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from codeq_grpc.auth import api_keys
 from codeq_grpc.auth.authenticator import Authenticator, Way
+from codeq_grpc.auth.certificates import Certificates
 from codeq_grpc.auth.credentials import hash_token
 from codeq_grpc.auth.outside import Outside
 from codeq_grpc.auth.tokens import Tokens
@@ -169,7 +170,7 @@ class App:
             self.connection, self._durability, self._budgets.under_way, self._trail.facts
         )
         authenticator = Authenticator(Tokens(settings.principals()), self._ways())
-        self._gate = AuthInterceptor(authenticator)
+        self._gate = AuthInterceptor(authenticator, Certificates.of(settings.certified()))
         self._sessions = Sessions(authenticator.verify)
         self._entrances = Entrances(settings)
         self.engine = engines.choose(

@@ -60,6 +60,11 @@ def read_credential(metadata: Iterable[tuple[str, str | bytes]]) -> Credential:
     raise CredentialInvalid
 
 
+def shows_credential(metadata: Iterable[tuple[str, str | bytes]]) -> bool:
+    """Whether there is anything that would be one, valid or not."""
+    return any(key in _HEADERS for key, _ in metadata)
+
+
 def hash_token(token: str) -> str:
     """How a token is kept: hex of the SHA-256 of its UTF-8 bytes."""
     return hashlib.sha256(token.encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import re
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from codeq_grpc.auth.authenticator import check_scope, needed_by
+from codeq_grpc.auth.authenticator import needed_by
+from codeq_grpc.auth.credentials import shows_credential
 from codeq_grpc.auth.permissions import PERMISSIONS, Access
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
@@ -28,6 +30,7 @@ from codeq_grpc.core.errors import (
     TooManyFailures,
 )
 from codeq_grpc.logs import REQUEST_ID
+from codeq_grpc.rpc.admission import UNKNOWN_METHOD, admit, admit_certified
 from codeq_grpc.rpc.arrivals import Arrivals
 from codeq_grpc.rpc.budgets import address_of
 from codeq_grpc.rpc.context import CREDENTIAL, FORBIDDEN, PRINCIPAL, time_remaining
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
     from codeq_grpc.auth.authenticator import Authenticator
     from codeq_grpc.rpc.audit import Auditor
+    from codeq_grpc.auth.certificates import Certificates
     from codeq_grpc.rpc.budgets import Budget, Budgets, Failures
     from codeq_grpc.rpc.room import Share
     from codeq_grpc.rpc.sessions import Ending, Sessions
@@ -115,7 +119,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         """Wraps the handler; a refusal by an inner interceptor becomes a handler that aborts."""
         method = handler_call_details.method
         budget, request_id = self._budgets.of(method), request_id_of(handler_call_details)
-        call = _Call(method, request_id, budget, self._sessions, self._auditor)
+        call = _Call(method, request_id, budget, self._sessions, self._failures, self._auditor)
         REQUEST_ID.set(request_id)
         _CALL.set(call)
         try:
@@ -124,10 +128,11 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return self._refusing(call, error)
         if handler is None:
             return None
-        known = self._wrapped.get(method)
+        name = method if handler is not UNKNOWN_METHOD else ""
+        known = self._wrapped.get(name)
         if known is None or known[0] is not handler:
             arrivals = None if method in self._eager else self._arrivals
-            known = self._wrapped[method] = (handler, _wrapped(handler, arrivals))
+            known = self._wrapped[name] = (handler, _wrapped(handler, arrivals))
         return known[1]
 
     def _refusing(self, call: _Call, error: CodeQError) -> Handler:
@@ -221,14 +226,18 @@ class _Call:
         request_id: str,
         budget: Budget,
         sessions: Sessions,
+        failures: Failures,
         auditor: Auditor,
     ) -> None:
         self.method = method
         self.request_id = request_id
         self.share: Share | None = None
+        self.identify: Callable[[Context], None] | None = None
+        """What is left of the authentication, where that needs the connection."""
         self._budget = budget
         self._sessions = sessions
         self._auditor = auditor
+        self._failures = failures
         self._began = monotonic()
         self._ending: Ending | None = None
 
@@ -250,11 +259,8 @@ class _Call:
         still to come.
         """
         context.set_trailing_metadata((("x-request-id", self.request_id),))
-        principal, address = PRINCIPAL.get(None), address_of(context.peer())
-        share = self.share = self._budget.share(principal, address)
         try:
-            leave: Any = self._budget.take(principal, address)
-            context.add_done_callback(leave)
+            share = self._enter(context)
             if arrivals is not None:
                 request = await arrivals.read(context, share)
             _check_parsed(request)
@@ -286,7 +292,25 @@ class _Call:
             self._done(context)
             return result
         finally:
-            share.end()
+            self._leave()
+
+    def _enter(self, context: Context) -> Share:
+        """Takes a place, for whoever calls; what the call has of the room, nothing yet."""
+        address = address_of(context.peer())
+        if self.identify is not None:
+            try:
+                self.identify(context)
+            except (CredentialMissing, CredentialInvalid, CredentialExpired) as error:
+                raise self._failures.count(address, error) from None
+        principal = PRINCIPAL.get(None)
+        share = self.share = self._budget.share(principal, address)
+        leave: Any = self._budget.take(principal, address)
+        context.add_done_callback(leave)
+        return share
+
+    def _leave(self) -> None:
+        if self.share is not None:
+            self.share.end()
 
     def _done(self, context: Context) -> None:
         self._log(logging.DEBUG, "OK")
@@ -336,10 +360,16 @@ _CALL: Final[ContextVar[_Call]] = ContextVar("codeq_call")
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):
-    """Makes the credential a principal and checks the scope before a request is even read."""
+    """Makes the credential a principal and checks the scope before a request is even read.
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    Where there are `certificates`, it has to wait for the handler to see that of the connection.
+    """
+
+    def __init__(
+        self, authenticator: Authenticator, certificates: Certificates | None = None
+    ) -> None:
         self._authenticator = authenticator
+        self._certificates = certificates
         self._closed = False
 
     def close(self) -> None:
@@ -356,14 +386,19 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             raise Draining
         method = handler_call_details.method
         needed = needed_by(method)
+        shown = True
         if needed is not Access.OPEN:
             metadata = handler_call_details.invocation_metadata or ()
-            principal, credential = await self._authenticator.authenticate(metadata)
-            PRINCIPAL.set(principal)
-            if not principal.lasting:
-                CREDENTIAL.set(credential)
-            check_scope(method, needed, principal)
+            shown = self._certificates is None or shows_credential(metadata)
+            if shown:
+                admit(method, needed, *await self._authenticator.authenticate(metadata))
+            if self._certificates is not None:
+                _CALL.get().identify = functools.partial(
+                    admit_certified, self._certificates, method, needed, shown
+                )
         handler = await continuation(handler_call_details)
-        if handler is not None and handler_call_details.method not in PERMISSIONS:
-            raise ScopeMissing(metadata={"method": handler_call_details.method})
+        if handler is None:
+            return None if shown else UNKNOWN_METHOD
+        if method not in PERMISSIONS:
+            raise ScopeMissing(metadata={"method": method})
         return handler
