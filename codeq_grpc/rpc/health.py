@@ -77,7 +77,10 @@ class Health:
 
     async def check(self) -> None:
         """One look at the store."""
-        problems = await check_store(self._connection, self._durability)
+        # Rights once, and again while something is wrong: an access list seldom changes.
+        problems = await check_store(
+            self._connection, self._durability, rights=self._rights_unknown()
+        )
         if not problems and (self._problems or not self._store):
             with contextlib.suppress(CodeQError):
                 self._store = await describe_store(self._connection)
@@ -100,6 +103,9 @@ class Health:
                 else:
                     _log.info("the store's clock and this server's agree again", extra=more)
                 self._tell()
+
+    def _rights_unknown(self) -> bool:
+        return not self._problems.keys() <= HARMLESS
 
     def _log(self, problems: dict[str, str]) -> None:
         for check, reason in problems.items():

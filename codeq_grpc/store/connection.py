@@ -228,6 +228,7 @@ class Connection:
             socket_connect_timeout=min(timeout, 2.0),
             retry=Retry(NoBackoff(), 0),
             protocol=2,
+            driver_info=None,  # not everybody may do CLIENT SETINFO
             **(tls.options() if url.startswith("rediss:") else {}),
         )
         kind = self._pool.connection_class
@@ -365,6 +366,15 @@ class Connection:
         """Fails with the reason when the store does not take writes."""
         async with self._call():
             await self._redis.set(keys.PROBE, "1", px=60_000)
+
+    async def denied(self, commands: Sequence[Sequence[Any]]) -> list[str]:
+        """Those of them that the store's access list refuses; nothing else counts as an answer."""
+        async with self._call(), self._redis.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            replies = await pipe.execute(raise_on_error=False)
+        pairs = zip(commands, replies, strict=True)
+        return [str(command[0]) for command, reply in pairs if isinstance(reply, NoPermissionError)]
 
     async def publish(self, server: str, message: bytes) -> None:
         """Sends to one server's channel."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 CHECKS: Final = [
     f"store.{check}"
     for check in (
-        *("reachable", "writable", "noeviction", "primary", "version", "durability", "cluster"),
-        *("memory", "settings", "clock"),
+        *("reachable", "writable", "rights", "noeviction", "primary", "version", "durability"),
+        *("cluster", "memory", "settings", "clock"),
     )
 ]
 OURS: Final = [service.full_name for service in SERVICES]
