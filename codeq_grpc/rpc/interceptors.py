@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Container
 
     from codeq_grpc.auth.authenticator import Authenticator
-    from codeq_grpc.rpc.audit import Auditor
     from codeq_grpc.auth.certificates import Certificates
+    from codeq_grpc.rpc.audit import Auditor
     from codeq_grpc.rpc.budgets import Budget, Budgets, Failures
     from codeq_grpc.rpc.room import Share
     from codeq_grpc.rpc.sessions import Ending, Sessions
