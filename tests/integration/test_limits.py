@@ -171,6 +171,7 @@ INTERNAL: Final = {
     **dict.fromkeys(("HISTORY_ATTEMPTS", "HISTORY_MESSAGE_CHARS"), "of replies: test_attempts"),
     **dict.fromkeys(("HEALTH_CHECKS_PER_ADDRESS", "HEALTH_WATCHES"), "places: test_budgets"),
     "HEALTH_WATCHES_PER_ADDRESS": "places: test_budgets",
+    **dict.fromkeys(("HEALTH_BYTES", "HEALTH_BYTES_PER_ADDRESS"), "room: test_budgets"),
     "WAIT_MAX_MS": "a test of its own above",
     "CLEANUP_DEFAULT": "a default: test_cleanup",
     "PAGE_DEFAULT": "a default: test_list_tasks",
