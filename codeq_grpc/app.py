@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from codeq_grpc.core.findings import Mode
     from codeq_grpc.settings import Settings
 
 __all__ = (
@@ -332,7 +333,7 @@ class _LostWakeups:
 
 
 @contextlib.asynccontextmanager
-async def doctor(settings: Settings, *, repair: bool, restore: bool) -> AsyncIterator[Doctor]:
+async def doctor(settings: Settings, mode: Mode) -> AsyncIterator[Doctor]:
     """Looks at the store itself, whether a server runs or not."""
     connection = Connection(settings.store_url(), timeout=settings.store_timeout_seconds, size=4)
     attempts = RetryPolicy().max_attempts
@@ -341,8 +342,7 @@ async def doctor(settings: Settings, *, repair: bool, restore: bool) -> AsyncIte
             Registry(connection),
             Examining(
                 connection,
-                repair=repair,
-                restore=restore,
+                mode=mode,
                 max_attempts=attempts,
                 error=problems.DAMAGED,
             ),

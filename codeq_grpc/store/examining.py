@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from codeq_grpc.core.findings import Finding
+from codeq_grpc.core.findings import Finding, Mode
 from codeq_grpc.store import keys, scripts
 from codeq_grpc.store.calls import Calls
 from codeq_grpc.store.keys import Queue
@@ -69,33 +69,33 @@ class Seen(NamedTuple):
 
 
 class Examining(Calls):
-    """Whoever repeats any of it finds less, never more. With `restore` a body without a row becomes
-    a task even if nothing shows that it ever was one.
+    """Whoever repeats any of it finds less, never more. A body without a row, of which nothing
+    shows that it ever was a task, becomes one or goes only in a mode that says so.
     """
 
     def __init__(
         self,
         connection: Connection,
         *,
-        repair: bool,
-        restore: bool = False,
+        mode: Mode,
         max_attempts: int,
         error: bytes,
     ) -> None:
         super().__init__(connection)
-        self.repair = repair
-        self._options = (int(repair), int(restore), max_attempts, error)
+        self.mode = mode
+        self._mends = mode is not Mode.LOOK
+        self._options = (int(self._mends), mode.upper(), max_attempts, error)
 
     async def vitals(self, queue: Queue) -> list[Finding]:
         """Types of keys, and fields on which every script would break."""
         reply = await self._run(scripts.VITALS, queue, self._options[:1])
-        found = _findings(queue, reply[1:], mended=self.repair)
+        found = self._findings(queue, reply[1:])
         return [
             await self._set_aside(queue, one) if one.kind == "wrong_type" else one for one in found
         ]
 
     async def _set_aside(self, queue: Queue, one: Finding) -> Finding:
-        if not self.repair:
+        if not self._mends:
             return one
         key = queue.keys[one.where]
         aside = key.removesuffix(one.where.encode()) + b"aside:" + one.where.encode()
@@ -118,10 +118,18 @@ class Examining(Calls):
             now,
             b"" if cursor == b"0" else cursor,
             looked,
-            _findings(queue, found, mended=self.repair),
+            self._findings(queue, found),
             [Pending(n, p, at, twice == 1) for n, p, at, twice in zip(ps, ps, ps, ps, strict=True)],
             [Blocked(n, at, _ids(raw)) for n, at, raw in zip(bs, bs, bs, strict=True)],
         )
+
+    def _findings(self, queue: Queue, found: Sequence[bytes]) -> list[Finding]:
+        it, name, findings = iter(found), f"{queue.tenant}/{queue.command}", []
+        for kind, where, entry in zip(it, it, it, strict=True):
+            mended = self._mends and (kind != b"orphan" or self.mode is Mode.DISCARD)
+            about = _about(queue, where.decode(), entry)
+            findings.append(Finding(kind.decode(), name, where.decode(), *about, mended))
+        return findings
 
     async def entries(self, queue: Queue, priority: int, skip: int) -> tuple[int, list[bytes]]:
         """The store's time, and a piece of a list that ends `skip` entries before its tail."""
@@ -135,13 +143,13 @@ class Examining(Calls):
 
     async def registry(self, part: str, cursor: bytes) -> tuple[bytes, list[Finding]]:
         """Some `numbers` or `names` of the registry."""
-        args = (int(self.repair), part, cursor, _COUNT)
+        args = (int(self._mends), part, cursor, _COUNT)
         _, cursor, *found = await self._connection.run(
             scripts.EXAMINE_REGISTRY, keys.REGISTRY, args
         )
         it = iter(found)
         return b"" if cursor == b"0" else cursor, [
-            Finding(kind.decode(), "", where.decode(), "", _shown(entry), self.repair)
+            Finding(kind.decode(), "", where.decode(), "", _shown(entry), self._mends)
             for kind, where, entry in zip(it, it, it, strict=True)
         ]
 
@@ -162,8 +170,8 @@ class Examining(Calls):
         for key in found:
             name = key.split(b"{", 1)[1].rsplit(b"/", 1)[0].decode(errors="replace")
             if await self._connection.registry_number(name) == 0:
-                findings.append(Finding("unregistered", name, "names", "", name, self.repair))
-                if self.repair:
+                findings.append(Finding("unregistered", name, "names", "", name, self._mends))
+                if self._mends:
                     await self._connection.run(scripts.REGISTER, keys.REGISTRY, (name, 0))
         return cursor, findings
 
@@ -171,14 +179,6 @@ class Examining(Calls):
 def _ids(raw: bytes) -> list[str]:
     text = raw.decode()
     return [text[at : at + 18] for at in range(0, len(text), 18)]
-
-
-def _findings(queue: Queue, found: Sequence[bytes], *, mended: bool) -> list[Finding]:
-    it, name = iter(found), f"{queue.tenant}/{queue.command}"
-    return [
-        Finding(kind.decode(), name, where.decode(), *_about(queue, where.decode(), entry), mended)
-        for kind, where, entry in zip(it, it, it, strict=True)
-    ]
 
 
 def _about(queue: Queue, where: str, entry: bytes) -> tuple[str, str]:

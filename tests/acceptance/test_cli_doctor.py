@@ -103,7 +103,14 @@ class TestAlone:
 
     @pytest.mark.parametrize(
         "words",
-        [("--restore",), ("--queue", "acme"), ("--queue", "acme/none"), ("--config", "none")],
+        [
+            ("--restore",),
+            ("--discard",),
+            ("--repair", "--restore", "--discard"),
+            ("--queue", "acme"),
+            ("--queue", "acme/none"),
+            ("--config", "none"),
+        ],
         ids=" ".join,
     )
     def test_wrong_usage_ends_with_2(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
+from codeq_grpc.core.findings import Mode
 from codeq_grpc.core.task import TaskState
 from codeq_grpc.store import keys, scripts
 from codeq_grpc.store.presence import PresenceStore
@@ -115,10 +116,10 @@ async def use_doctor(driver: QueueDriver) -> None:
         driver.clock.ms = START_MS
         await populate(driver)
         damage.do(driver)
-        await examine(driver, repair=True)
+        await examine(driver, Mode.REPAIR)
     driver.admin.call("SET", driver.key("v"), "of another type")
-    await examine(driver, repair=True)
-    looking = doctor(driver, repair=True)
+    await examine(driver, Mode.REPAIR)
+    looking = doctor(driver, Mode.REPAIR)
     registry = "codeq:{registry}:"
     for key, name, value in (
         *(("numbers", "5", "acme/A"), ("numbers", "6", "nonsense"), ("names", "acme/B", "7")),
