@@ -12,6 +12,7 @@ take several looks, since no script may go through a whole list, or see two queu
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from codeq_grpc.broker.pace import rest
@@ -99,6 +100,33 @@ class Doctor:
 
     async def examine_registry(self) -> AsyncIterator[Look]:
         """Steps over the names and numbers of queues, and for queues that have none."""
+        async for look in self._till_none_is_mended(Doctor._registry_pass):
+            yield look
+
+    async def examine(self, queue: Queue) -> AsyncIterator[Look]:
+        """Steps over one queue."""
+        async for look in self._till_none_is_mended(partial(Doctor._pass, queue=queue)):
+            yield look
+
+    async def _till_none_is_mended(
+        self, walk: Callable[[Doctor], AsyncIterator[Look]]
+    ) -> AsyncIterator[Look]:
+        """What is left is what the last walk tells, and that one mends nothing."""
+        for _ in range(_PASSES if self._examining.mends else 0):
+            mended, left = False, []
+            async for look in walk(self):
+                done = [one for one in look.findings if one.mended]
+                left += [one for one in look.findings if not one.mended]
+                mended = mended or bool(done)
+                yield look._replace(findings=done)
+            if not mended:
+                yield Look("", "left", 0, left)
+                return
+        looking = Doctor(self._registry, self._examining.only_looking(), self._rest)
+        async for look in walk(looking):
+            yield look
+
+    async def _registry_pass(self) -> AsyncIterator[Look]:
         for part in ("numbers", "names"):
             cursor = b"0"
             while cursor:
@@ -112,16 +140,6 @@ class Doctor:
             scanned, findings = await self._examining.unregistered(max(0, scanned))
             yield Look("", "names", 0, findings)
             await self._rest(began)
-
-    async def examine(self, queue: Queue) -> AsyncIterator[Look]:
-        """Steps over one queue; over again when something was mended, till nothing is found."""
-        for _ in range(_PASSES):
-            mended = False
-            async for look in self._pass(queue):
-                mended = mended or any(one.mended for one in look.findings)
-                yield look
-            if not mended:
-                return
 
     async def _pass(self, queue: Queue) -> AsyncIterator[Look]:
         name = f"{queue.tenant}/{queue.command}"

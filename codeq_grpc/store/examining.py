@@ -82,9 +82,14 @@ class Examining(Calls):
         error: bytes,
     ) -> None:
         super().__init__(connection)
-        self.mode = mode
-        self._mends = mode is not Mode.LOOK
-        self._options = (int(self._mends), mode.upper(), max_attempts, error)
+        self._mode = mode
+        self.mends = mode is not Mode.LOOK
+        self._options = (int(self.mends), mode.upper(), max_attempts, error)
+
+    def only_looking(self) -> Examining:
+        """The same, mending nothing."""
+        _, _, max_attempts, error = self._options
+        return Examining(self._connection, mode=Mode.LOOK, max_attempts=max_attempts, error=error)
 
     async def vitals(self, queue: Queue) -> list[Finding]:
         """Types of keys, and fields on which every script would break."""
@@ -95,7 +100,7 @@ class Examining(Calls):
         ]
 
     async def _set_aside(self, queue: Queue, one: Finding) -> Finding:
-        if not self._mends:
+        if not self.mends:
             return one
         key = queue.keys[one.where]
         aside = key.removesuffix(one.where.encode()) + b"aside:" + one.where.encode()
@@ -126,7 +131,7 @@ class Examining(Calls):
     def _findings(self, queue: Queue, found: Sequence[bytes]) -> list[Finding]:
         it, name, findings = iter(found), f"{queue.tenant}/{queue.command}", []
         for kind, where, entry in zip(it, it, it, strict=True):
-            mended = self._mends and (kind != b"orphan" or self.mode is Mode.DISCARD)
+            mended = self.mends and (kind != b"orphan" or self._mode is Mode.DISCARD)
             about = _about(queue, where.decode(), entry)
             findings.append(Finding(kind.decode(), name, where.decode(), *about, mended))
         return findings
@@ -143,13 +148,13 @@ class Examining(Calls):
 
     async def registry(self, part: str, cursor: bytes) -> tuple[bytes, list[Finding]]:
         """Some `numbers` or `names` of the registry."""
-        args = (int(self._mends), part, cursor, _COUNT)
+        args = (int(self.mends), part, cursor, _COUNT)
         _, cursor, *found = await self._connection.run(
             scripts.EXAMINE_REGISTRY, keys.REGISTRY, args
         )
         it = iter(found)
         return b"" if cursor == b"0" else cursor, [
-            Finding(kind.decode(), "", where.decode(), "", _shown(entry), self._mends)
+            Finding(kind.decode(), "", where.decode(), "", _shown(entry), self.mends)
             for kind, where, entry in zip(it, it, it, strict=True)
         ]
 
@@ -170,8 +175,8 @@ class Examining(Calls):
         for key in found:
             name = key.split(b"{", 1)[1].rsplit(b"/", 1)[0].decode(errors="replace")
             if await self._connection.registry_number(name) == 0:
-                findings.append(Finding("unregistered", name, "names", "", name, self._mends))
-                if self._mends:
+                findings.append(Finding("unregistered", name, "names", "", name, self.mends))
+                if self.mends:
                     await self._connection.run(scripts.REGISTER, keys.REGISTRY, (name, 0))
         return cursor, findings
 

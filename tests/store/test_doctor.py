@@ -162,6 +162,19 @@ async def test_repair_that_stops_midway_is_finished_by_the_next(
             return
 
 
+async def test_what_is_damaged_again_as_soon_as_it_is_mended_is_left(driver: QueueDriver) -> None:
+    """It tells of what a last look sees, not of what it tried."""
+    name, found, looked = await driver.enqueue_one(), [], 0
+    async for look in doctor(driver, Mode.REPAIR).examine(driver.queue):
+        found += look.findings
+        looked += look.part == "keys"
+        if look.part == "keys":
+            driver.admin.call("ZADD", driver.key("t"), START_MS, name)
+    told = [(one.kind, one.where, one.mended) for one in found]
+    assert told == [("misplaced", "t", True)] * (looked - 1) + [("misplaced", "t", False)]
+    assert looked > 1
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 async def test_key_of_another_type_is_set_aside(driver: QueueDriver, suffix: str) -> None:
     await populate(driver)
@@ -333,60 +346,3 @@ async def test_clock_that_goes_back_while_it_looks_makes_nothing_of_tasks_a_find
             await driver.enqueue(*[task(priority=9)] * 3)
     assert {(one.kind, one.where) for one in found} == {("wrong_score", "x")}
     assert_consistent(driver)
-
-
-class TestRegistry:
-    async def findings(self, driver: QueueDriver, mode: Mode) -> set[tuple[str, str, str]]:
-        looking = doctor(driver, mode)
-        return {
-            (one.kind, one.where, one.entry)
-            async for look in looking.examine_registry()
-            for one in look.findings
-        }
-
-    @pytest.mark.parametrize(
-        ("command", "expected"),
-        [
-            (("HDEL", "names", "acme/RENDER"), {("unindexed", "numbers", "acme/RENDER")}),
-            (("HDEL", "numbers", "{n}"), {("unindexed", "names", "acme/RENDER")}),
-            (("SET", "last", "1"), {("behind", "numbers", "{n}"), ("behind", "numbers", "{o}")}),
-            (("HSET", "numbers", "x", "acme/RENDER"), {("stray", "numbers", "x")}),
-            (("HSET", "numbers", "5", "nonsense"), {("stray", "numbers", "5")}),
-            (("HSET", "names", "nonsense", "5"), {("stray", "names", "nonsense")}),
-        ],
-        ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
-    )
-    async def test_damage_is_told_and_mended(
-        self,
-        clocked: ClockedConnection,
-        driver: QueueDriver,
-        command: tuple[str, ...],
-        expected: set[tuple[str, str, str]],
-    ) -> None:
-        registry = Registry(clocked)
-        other = await registry.open("acme", "OTHER")
-        queue = await registry.open("acme", "RENDER")
-        assert await self.findings(driver, Mode.LOOK) == set()
-        numbers = {"n": str(queue.number), "o": str(other.number)}
-        first, key, *rest = (part.format(**numbers) for part in command)
-        driver.admin.call(first, f"codeq:{{registry}}:{key}", *rest)
-        told = {(k, w, entry.format(**numbers)) for k, w, entry in expected}
-        found = await self.findings(driver, Mode.LOOK)
-        assert found <= told
-        assert found
-        assert await self.findings(driver, Mode.REPAIR) <= told
-        assert await self.findings(driver, Mode.REPAIR) == set()
-        again = Registry(clocked)
-        await again.refresh()
-        assert (await again.find("acme", "RENDER")).number == queue.number
-        assert {known.number for known in again.known()} == {queue.number, other.number}
-
-    async def test_queue_that_lost_its_number_gets_another(
-        self, clocked: ClockedConnection, driver: QueueDriver
-    ) -> None:
-        await driver.enqueue_one()
-        found = {("unregistered", "names", "acme/RENDER")}
-        assert await self.findings(driver, Mode.LOOK) == found
-        assert await self.findings(driver, Mode.REPAIR) == found
-        assert await self.findings(driver, Mode.LOOK) == set()
-        assert (await Registry(clocked).find("acme", "RENDER")).number > 0
