@@ -81,6 +81,10 @@ class _Lists:
         ]
 
 
+def _breaks_scripts(one: Finding) -> bool:
+    return one.kind in {"wrong_type", "bad_field"} and not one.mended
+
+
 class Doctor:
     """Looks at everything, and rests after each step as `pace` has it, given when that began."""
 
@@ -93,14 +97,21 @@ class Doctor:
         self._registry = registry
         self._examining = examining
         self._rest = pace
+        self.reads_queues = True
+        """Unless the registry, when it was looked at last, did not tell which there are."""
 
     async def queues(self) -> list[Queue]:
         """Every queue that is registered."""
         return await self._examining.queues()
 
     async def examine_registry(self) -> AsyncIterator[Look]:
-        """Steps over the names and numbers of queues, and for queues that have none."""
+        """Steps over the names and numbers of queues, for queues that have none, and over what
+        there is of each tenant.
+        """
+        self.reads_queues = True
         async for look in self._till_none_is_mended(Doctor._registry_pass):
+            left = {one.where for one in look.findings if _breaks_scripts(one)}
+            self.reads_queues = self.reads_queues and "numbers" not in left
             yield look
 
     async def examine(self, queue: Queue) -> AsyncIterator[Look]:
@@ -127,6 +138,10 @@ class Doctor:
             yield look
 
     async def _registry_pass(self) -> AsyncIterator[Look]:
+        _, findings = await self._examining.registry("keys", b"0")
+        yield Look("", "keys", 0, findings)
+        if any(map(_breaks_scripts, findings)):
+            return
         for part in ("numbers", "names"):
             cursor = b"0"
             while cursor:
@@ -140,13 +155,15 @@ class Doctor:
             scanned, findings = await self._examining.unregistered(max(0, scanned))
             yield Look("", "names", 0, findings)
             await self._rest(began)
+        for tenant in sorted({queue.tenant for queue in await self.queues()}):
+            yield Look("", "live", 0, await self._examining.live(tenant))
 
     async def _pass(self, queue: Queue) -> AsyncIterator[Look]:
         name = f"{queue.tenant}/{queue.command}"
         vitals = await self._examining.vitals(queue)
         yield Look(name, "keys", 0, vitals)
-        if any(one.kind in {"wrong_type", "bad_field"} and not one.mended for one in vitals):
-            return  # every script would break
+        if any(map(_breaks_scripts, vitals)):
+            return
         lists, began = _Lists(), monotonic()
         async for met in lists.walk(self._examining, queue):
             yield Look(name, "lists", met, [])

@@ -170,6 +170,8 @@ async def _run(settings: Settings, wanted: Sequence[str], report: _Report, mode:
     async with doctor(settings, mode) as looking:
         async for look in looking.examine_registry():
             report.add(look)
+        if not looking.reads_queues:
+            return
         queues = await looking.queues()
         names = {f"{queue.tenant}/{queue.command}": queue for queue in queues}
         if unknown := [name for name in wanted if name not in names]:

@@ -95,14 +95,11 @@ class Examining(Calls):
         """Types of keys, and fields on which every script would break."""
         reply = await self._run(scripts.VITALS, queue, self._options[:1])
         found = self._findings(queue, reply[1:])
-        return [
-            await self._set_aside(queue, one) if one.kind == "wrong_type" else one for one in found
-        ]
+        return [await self._set_aside(queue.keys[one.where], one) for one in found]
 
-    async def _set_aside(self, queue: Queue, one: Finding) -> Finding:
-        if not self.mends:
+    async def _set_aside(self, key: bytes, one: Finding) -> Finding:
+        if one.kind != "wrong_type" or not self.mends:
             return one
-        key = queue.keys[one.where]
         aside = key.removesuffix(one.where.encode()) + b"aside:" + one.where.encode()
         (word,) = await self._connection.run(scripts.SET_ASIDE, (key, aside), (one.entry,))
         return one._replace(mended=word != b"TAKEN")
@@ -147,15 +144,17 @@ class Examining(Calls):
         return [known == 1 for known in (await self._run(scripts.FOLLOWS, queue, members))[1:]]
 
     async def registry(self, part: str, cursor: bytes) -> tuple[bytes, list[Finding]]:
-        """Some `numbers` or `names` of the registry."""
+        """The `keys` of the registry as such, or some of its `numbers` or `names`."""
         args = (int(self.mends), part, cursor, _COUNT)
-        _, cursor, *found = await self._connection.run(
-            scripts.EXAMINE_REGISTRY, keys.REGISTRY, args
-        )
-        it = iter(found)
-        return b"" if cursor == b"0" else cursor, [
+        _, cursor, *told = await self._connection.run(scripts.EXAMINE_REGISTRY, keys.REGISTRY, args)
+        it = iter(told)
+        found = [
             Finding(kind.decode(), "", where.decode(), "", _shown(entry), self.mends)
             for kind, where, entry in zip(it, it, it, strict=True)
+        ]
+        key = keys.REGISTRY[0].removesuffix("last")
+        return b"" if cursor == b"0" else cursor, [
+            await self._set_aside(f"{key}{one.where}".encode(), one) for one in found
         ]
 
     async def queues(self) -> list[Queue]:
@@ -164,9 +163,18 @@ class Examining(Calls):
         found = {}
         for number, name in rows.items():
             tenant, slash, command = name.decode(errors="replace").partition("/")
-            if slash and number.isdigit():
+            if slash and number.isdigit() and int(number) < keys.QUEUES:
                 found[name] = Queue(tenant, command, int(number))
         return [found[name] for name in sorted(found)]
+
+    async def live(self, tenant: str) -> list[Finding]:
+        """What servers tell of a tenant's workers, as a key: calls that list them break on it."""
+        key = keys.live_key(tenant)
+        found = await self._connection.type_of(key)
+        if found in {"hash", "none"}:
+            return []
+        told = Finding("wrong_type", "", key.removeprefix("codeq:"), "", found, self.mends)
+        return [await self._set_aside(key.encode(), told)]
 
     async def unregistered(self, cursor: int) -> tuple[int, list[Finding]]:
         """Queues among some keys of the store that have tasks and no number."""

@@ -26,6 +26,8 @@ keys and who waits for them, parents of blocked tasks, followers of tasks, outbo
 lists by priority."""
 
 REGISTRY: Final = ("codeq:{registry}:last", "codeq:{registry}:numbers", "codeq:{registry}:names")
+QUEUES: Final = 1 << 40
+"""Numbers of queues are below this: ids have 5 bytes for them."""
 PROBE: Final = "codeq:{probe}:writable"
 STAMP: Final = "codeq:{probe}:stamp"
 EPOCH_MS: Final = 1_704_067_200_000

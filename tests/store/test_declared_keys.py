@@ -126,6 +126,7 @@ async def use_doctor(driver: QueueDriver) -> None:
         ("names", "nonsense", "8"),
     ):
         driver.admin.call("HSET", registry + key, name, value)
+    driver.admin.call("SET", registry + "last", "nonsense", "EX", 1000)
     assert [one async for look in looking.examine_registry() for one in look.findings]
 
 
