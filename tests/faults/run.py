@@ -7,6 +7,7 @@ import contextlib
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tests.faults import nemesis, network_faults, server_faults, store_faults, worker_faults
@@ -64,8 +65,8 @@ class Result:
     counts: Counter[str] = field(default_factory=Counter)
     redelivery_ms: list[int] = field(default_factory=list)
     """Of each lease that ran out, from its end until its task was claimable."""
-    served_s: float = 0.0
-    """From healing until a task went all its way."""
+    served_s: float | None = None
+    """From healing until calls of every kind were served again; None when one never was."""
 
     @property
     def good(self) -> bool:
@@ -104,9 +105,12 @@ async def attack(cluster: Cluster, fault: Fault, seed: int, plan: Plan) -> Resul
                 async with scene.suffer(fault):
                     history.mark("heal")
                 history.mark("healed")
-            ended = load.ended()
+            ended, since = load.ended(), len(history.operations)
             serves = await _until(lambda: load.ended() >= ended + plan.after, plan.patience)
             scene.expect(serves, "nothing is served after healing")
+            for kind, ops in _KINDS.items():
+                came = await _until(partial(_any_done, history, ops, since), plan.patience)
+                scene.expect(came, f"no {kind} is served after healing")
             await _until(lambda: load.count("enqueue") >= plan.tasks, plan.patience)
             found = await load.drain(plan.patience)
     finally:
@@ -134,6 +138,10 @@ async def _until(holds: Callable[[], bool], within: float) -> bool:
 
 def _done(operations: list[Operation]) -> int:
     return sum(op.ok and bool(op.task) for op in operations)
+
+
+def _any_done(history: History, ops: tuple[str, ...], since: int) -> bool:
+    return any(op.ok and op.task and op.op in ops for op in history.operations[since:])
 
 
 def _void(evidence: Evidence, fault: Fault, plan: Plan) -> str:
@@ -191,8 +199,8 @@ def _redeliveries(evidence: Evidence, fault: Fault) -> Iterator[int]:
                 yield end - claim.expiry_ms
 
 
-def _served(evidence: Evidence) -> float:
-    """Seconds after healing until a task enqueued, one claimed and one completed since then."""
+def _served(evidence: Evidence) -> float | None:
+    """Seconds after healing until a task was enqueued, one claimed and one ended since then."""
     healed = evidence.history.marks["healed"]
     firsts = []
     for ops in _KINDS.values():
@@ -201,5 +209,7 @@ def _served(evidence: Evidence) -> float:
             for op in evidence.history.of(*ops)
             if op.ok and op.task and op.end_ns is not None and op.end_ns >= healed
         ]
-        firsts.append(min(ends, default=healed))
+        if not ends:
+            return None
+        firsts.append(min(ends))
     return (max(firsts) - healed) / 1e9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,10 @@ SERVED_S: Final = 2.0
 """After healing a task goes all its way within this."""
 
 
+def _served(results: Sequence[Result]) -> list[float]:
+    return [math.inf if result.served_s is None else result.served_s for result in results]
+
+
 def late_ms(results: Sequence[Result]) -> int:
     """After how long leases that ran out were claimable again, at the 99th percentile of all."""
     late = sorted(ms for result in results for ms in result.redelivery_ms)
@@ -32,7 +37,7 @@ def late_ms(results: Sequence[Result]) -> int:
 
 def too_late(results: Sequence[Result]) -> str:
     """What took longer than promised, over all runs; empty when nothing did."""
-    late, served = late_ms(results), max(result.served_s for result in results)
+    late, served = late_ms(results), max(_served(results))
     found = [f"claimable again {late} ms after leases ended"] * (late > LATE_MS)
     return "; ".join(found + [f"served {served:.1f} s after healing"] * (served > SERVED_S))
 
@@ -45,7 +50,7 @@ def _cells(result: Result) -> Iterator[str]:
     yield from (str(counts[name]) for name in _SUMS)
     yield f"{counts['stale tried']} / {counts['stale accepted']}"
     yield "-" if late is None else f"{len(result.redelivery_ms)}, {late} ms"
-    yield f"{result.served_s:.2f} s"
+    yield "never" if result.served_s is None else f"{result.served_s:.2f} s"
     yield (
         "void"
         if result.void
@@ -64,7 +69,7 @@ def page(results: Sequence[Result], seed: int, stores: str) -> str:
     fences = sum(result.counts["stale fences"] for result in results)
     tried = sum(result.counts["stale tried"] for result in results)
     accepted = sum(result.counts["stale accepted"] for result in results)
-    served = [result.served_s for result in results]
+    served = _served(results)
     kinds = len({result.fault for result in results})
     lines = [
         f'Last run: `make soak ARGS="--seed {seed}"`, {len(results)} runs of {kinds} kinds of',
