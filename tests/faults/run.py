@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 from tests.faults import nemesis, network_faults, server_faults, store_faults, worker_faults
 from tests.faults.asking import ms_of
 from tests.faults.catalogue import ALL, Scene
-from tests.faults.checkers import Evidence, Violation, check
+from tests.faults.checkers import check
 from tests.faults.cluster import TOKEN
+from tests.faults.evidence import Evidence, Violation
 from tests.faults.history import ENDS
 from tests.faults.load import Load
 
@@ -175,6 +176,10 @@ def _count(result: Result, evidence: Evidence, fault: Fault) -> None:
     counts["stale fences"] = len({(op.task, op.fence) for op in stale})
     counts["stale tried"] = len(stale)
     counts["stale accepted"] = sum(op.ok for op in stale)
+    counts["cancelled"] = sum(op.ok for op in history.of("cancel"))
+    counts["redriven"] = sum(op.ok for op in history.of("redrive"))
+    counts["dependent"] = len({op.task for op in history.of("enqueue") if op.ok and op.parent})
+    counts["expiring"] = len({op.task for op in history.of("enqueue") if op.ok and op.expire_ms})
     counts["claims"] = sum(map(len, evidence.claims.values()))
     result.redelivery_ms = list(_redeliveries(evidence, fault))
     result.served_s = _served(evidence)

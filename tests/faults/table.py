@@ -19,6 +19,7 @@ _COLUMNS: Final = (
     *("expired leases, p99 late", "served after", "verdict"),
 )
 _SUMS: Final = ("operations", "unknown", "acked", "recovered", "lost", "unexpected", "second ends")
+_WISHES: Final = ("dependent", "expiring", "cancelled", "redriven")
 LATE_MS: Final = 1_000
 """After the end of its lease a task is claimable again within this."""
 SERVED_S: Final = 2.0
@@ -66,6 +67,7 @@ def page(results: Sequence[Result], seed: int, stores: str) -> str:
     """As Markdown: sums first, then a line of each run."""
     late, p99 = sum(len(result.redelivery_ms) for result in results), late_ms(results)
     total = {name: sum(result.counts[name] for result in results) for name in _SUMS}
+    wished = {name: sum(result.counts[name] for result in results) for name in _WISHES}
     fences = sum(result.counts["stale fences"] for result in results)
     tried = sum(result.counts["stale tried"] for result in results)
     accepted = sum(result.counts["stale accepted"] for result in results)
@@ -76,6 +78,8 @@ def page(results: Sequence[Result], seed: int, stores: str) -> str:
         f"fault, {stores}, two servers, 4 producers, 8 workers, leases of 1 and 2 s.",
         "",
         f"- {total['acked']} tasks acknowledged",
+        f"- {wished['dependent']} waited for another one, {wished['expiring']} were to expire;",
+        f"  {wished['cancelled']} cancels and {wished['redriven']} redrives were accepted",
         f"- {total['operations']} operations, {total['unknown']} of unknown outcome",
         f"- lost {total['lost']}, unexpected {total['unexpected']}",
         f"- second ends {total['second ends']}",
