@@ -79,6 +79,7 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from codeq_grpc.core.findings import Mode
     from codeq_grpc.settings import Settings
 
 __all__ = (
@@ -370,7 +371,7 @@ class _LostWakeups:
 
 
 @contextlib.asynccontextmanager
-async def doctor(settings: Settings, *, repair: bool, restore: bool) -> AsyncIterator[Doctor]:
+async def doctor(settings: Settings, mode: Mode) -> AsyncIterator[Doctor]:
     """Looks at the store itself, whether a server runs or not."""
     connection = _connection(settings, size=4)
     attempts = RetryPolicy().max_attempts
@@ -379,8 +380,7 @@ async def doctor(settings: Settings, *, repair: bool, restore: bool) -> AsyncIte
             Registry(connection),
             Examining(
                 connection,
-                repair=repair,
-                restore=restore,
+                mode=mode,
                 max_attempts=attempts,
                 error=problems.DAMAGED,
             ),

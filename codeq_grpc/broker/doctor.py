@@ -12,6 +12,7 @@ take several looks, since no script may go through a whole list, or see two queu
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from codeq_grpc.broker.pace import rest
@@ -82,6 +83,10 @@ class _Lists:
         ]
 
 
+def _breaks_scripts(one: Finding) -> bool:
+    return one.kind in {"wrong_type", "bad_field"} and not one.mended
+
+
 class Doctor:
     """Looks at everything, and rests after each step as `pace` has it, given when that began."""
 
@@ -94,13 +99,56 @@ class Doctor:
         self._registry = registry
         self._examining = examining
         self._rest = pace
+        self.reads_queues = True
+        """Unless the registry, when it was looked at last, did not tell which there are."""
 
     async def queues(self) -> list[Queue]:
         """Every queue that is registered."""
         return await self._examining.queues()
 
     async def examine_registry(self) -> AsyncIterator[Look]:
-        """Steps over the names and numbers of queues, and for queues that have none."""
+        """Steps over the names and numbers of queues, for queues that have none, and over what
+        there is of each tenant.
+        """
+        self.reads_queues = True
+        async for look in self._till_none_is_mended(Doctor._registry_pass):
+            left = {one.where for one in look.findings if _breaks_scripts(one)}
+            self.reads_queues = self.reads_queues and "numbers" not in left
+            yield look
+
+    async def examine_keys(self) -> AsyncIterator[Look]:
+        """Steps over API keys, in an order in which what mends one is seen in the next."""
+        async for look in self._till_none_is_mended(Doctor._keys_pass):
+            yield look
+
+    async def examine(self, queue: Queue) -> AsyncIterator[Look]:
+        """Steps over one queue."""
+        async for look in self._till_none_is_mended(partial(Doctor._pass, queue=queue)):
+            yield look
+
+    async def _till_none_is_mended(
+        self, walk: Callable[[Doctor], AsyncIterator[Look]]
+    ) -> AsyncIterator[Look]:
+        """What is left is what the last walk tells, and that one mends nothing."""
+        for _ in range(_PASSES if self._examining.mends else 0):
+            mended, left = False, []
+            async for look in walk(self):
+                done = [one for one in look.findings if one.mended]
+                left += [one for one in look.findings if not one.mended]
+                mended = mended or bool(done)
+                yield look._replace(findings=done)
+            if not mended:
+                yield Look("", "left", 0, left)
+                return
+        looking = Doctor(self._registry, self._examining.only_looking(), self._rest)
+        async for look in walk(looking):
+            yield look
+
+    async def _registry_pass(self) -> AsyncIterator[Look]:
+        _, findings = await self._examining.registry("keys", b"0")
+        yield Look("", "keys", 0, findings)
+        if any(map(_breaks_scripts, findings)):
+            return
         async for look in self._walk(self._examining.registry, ("numbers", "names")):
             yield look
         scanned = -1
@@ -109,9 +157,10 @@ class Doctor:
             scanned, findings = await self._examining.unregistered(max(0, scanned))
             yield Look("", "names", 0, findings)
             await self._rest(began)
+        for tenant in sorted({queue.tenant for queue in await self.queues()}):
+            yield Look("", "live", 0, await self._examining.live(tenant))
 
-    async def examine_keys(self) -> AsyncIterator[Look]:
-        """Steps over API keys, in an order in which what mends one is seen in the next."""
+    async def _keys_pass(self) -> AsyncIterator[Look]:
         async for look in self._walk(self._examining.api_keys, API_KEYS):
             yield look
 
@@ -128,22 +177,12 @@ class Doctor:
                 yield Look("", part, 0, findings)
                 await self._rest(began)
 
-    async def examine(self, queue: Queue) -> AsyncIterator[Look]:
-        """Steps over one queue; over again when something was mended, till nothing is found."""
-        for _ in range(_PASSES):
-            mended = False
-            async for look in self._pass(queue):
-                mended = mended or any(one.mended for one in look.findings)
-                yield look
-            if not mended:
-                return
-
     async def _pass(self, queue: Queue) -> AsyncIterator[Look]:
         name = f"{queue.tenant}/{queue.command}"
         vitals = await self._examining.vitals(queue)
         yield Look(name, "keys", 0, vitals)
-        if any(one.kind in {"wrong_type", "bad_field"} and not one.mended for one in vitals):
-            return  # every script would break
+        if any(map(_breaks_scripts, vitals)):
+            return
         lists, began = _Lists(), monotonic()
         async for met in lists.walk(self._examining, queue):
             yield Look(name, "lists", met, [])

@@ -13,7 +13,7 @@ import click
 from codeq_grpc.cli.connection import Failure, describe
 from codeq_grpc.cli.progress import bar
 from codeq_grpc.core.errors import CodeQError
-from codeq_grpc.core.findings import KINDS
+from codeq_grpc.core.findings import KINDS, Mode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -48,11 +48,18 @@ def _names(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tup
 @click.option(
     "--restore",
     is_flag=True,
-    help="With --repair: a body without a task becomes one, instead of being removed.",
+    help="With --repair: a body without a task becomes one.",
 )
+@click.option("--discard", is_flag=True, help="With --repair: a body without a task is removed.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON lines on stdout.")
 def doctor(
-    config: Path | None, wanted: tuple[str, ...], *, repair: bool, restore: bool, as_json: bool
+    config: Path | None,
+    wanted: tuple[str, ...],
+    *,
+    repair: bool,
+    restore: bool,
+    discard: bool,
+    as_json: bool,
 ) -> int:
     """Check the store of a server: every index of every queue against its tasks, and back.
 
@@ -62,20 +69,30 @@ def doctor(
     from codeq_grpc.settings import SettingsError, load_settings
     from codeq_grpc.transport.certificates import BadCertificate
 
-    if restore and not repair:
-        raise click.UsageError("--restore says how to repair: add --repair")
+    mode = _mode(repair=repair, restore=restore, discard=discard)
     try:
         settings = load_settings(config)
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
     report = _Report(as_json=as_json)
     try:
-        asyncio.run(_run(settings, wanted, report, repair=repair, restore=restore))
+        asyncio.run(_run(settings, wanted, report, mode))
     except CodeQError as error:
         raise Failure(describe(error)) from error
     except BadCertificate as error:
         raise Failure(str(error)) from error
     return report.close()
+
+
+def _mode(*, repair: bool, restore: bool, discard: bool) -> Mode:
+    if restore and discard:
+        raise click.UsageError("--restore and --discard exclude each other")
+    if (restore or discard) and not repair:
+        name = "restore" if restore else "discard"
+        raise click.UsageError(f"--{name} says how to repair: add --repair")
+    if restore or discard:
+        return Mode.RESTORE if restore else Mode.DISCARD
+    return Mode.REPAIR if repair else Mode.LOOK
 
 
 class _Report:
@@ -135,6 +152,7 @@ def _as_json(one: Finding) -> str:
             "task_id": one.task_id,
             "entry": one.entry,
             "meaning": kind.meaning,
+            "hint": kind.hint,
             "mended": one.mended,
         },
         ensure_ascii=False,
@@ -144,21 +162,21 @@ def _as_json(one: Finding) -> str:
 def _as_line(one: Finding) -> str:
     kind = KINDS[one.kind]
     what = one.task_id or one.entry
-    done = f"; mended: {kind.remedy}" if one.mended else ""
+    done = f"; mended: {kind.remedy}" if one.mended else "; " * bool(kind.hint) + kind.hint
     where = " ".join(filter(None, (one.queue, one.where, what)))
     return f"{kind.severity}: {where}: {kind.meaning} ({one.kind}){done}"
 
 
-async def _run(
-    settings: Settings, wanted: Sequence[str], report: _Report, *, repair: bool, restore: bool
-) -> None:
+async def _run(settings: Settings, wanted: Sequence[str], report: _Report, mode: Mode) -> None:
     from codeq_grpc.app import doctor
 
-    async with doctor(settings, repair=repair, restore=restore) as looking:
+    async with doctor(settings, mode) as looking:
         async for look in looking.examine_registry():
             report.add(look)
         async for look in looking.examine_keys():
             report.add(look)
+        if not looking.reads_queues:
+            return
         queues = await looking.queues()
         names = {f"{queue.tenant}/{queue.command}": queue for queue in queues}
         if unknown := [name for name in wanted if name not in names]:

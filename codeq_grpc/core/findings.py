@@ -15,12 +15,26 @@ class Severity(enum.StrEnum):
     """Something is left over, or a mark is wrong; no task is the worse for it."""
 
 
+class Mode(enum.StrEnum):
+    """What is done about findings."""
+
+    LOOK = "look"
+    """Nothing."""
+    REPAIR = "repair"
+    """Whatever can be mended is, but for bodies that may be of tasks or of none."""
+    RESTORE = "restore"
+    """These too: they become tasks."""
+    DISCARD = "discard"
+    """These too: they are removed."""
+
+
 class Kind(NamedTuple):
-    """One kind of finding: what it means, and what mending it does."""
+    """One kind of finding: what it means, what mending it does, what to do if it is left."""
 
     severity: Severity
     meaning: str
     remedy: str
+    hint: str = ""
 
 
 _E, _W = Severity.ERROR, Severity.WARNING
@@ -40,9 +54,12 @@ KINDS: Final = {
     "unaware": Kind(_E, "a task does not know that others wait for it", "it does"),
     "untold": Kind(_E, "nobody tells others that a task has ended", "the courier does"),
     "behind": Kind(_E, "a number is beyond the latest one given", "the latest one is set"),
+    "orphan": Kind(
+        *(_E, "a body without a task, which may have been one or not", "it is removed"),
+        "--restore makes a task of it, --discard removes it",
+    ),
     "unregistered": Kind(_E, "tasks of a queue that is not registered", "it is, by a new number"),
     "bad_key": Kind(_E, "the row of an API key cannot be read", "the key is removed"),
-    "orphan": Kind(_W, "a body without a task, left by an enqueue that failed", "it is removed"),
     "misplaced": Kind(_W, "a task has an entry in an index of another state", "it is removed"),
     "stray": Kind(_W, "an entry that no task accounts for", "it is removed"),
     "body_size": Kind(_W, "a body is not of the size that its task says", "the row is set right"),

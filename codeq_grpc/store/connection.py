@@ -326,6 +326,12 @@ class Connection:
         async with self._call():
             return int(await self._redis.hget(keys.REGISTRY[2], name) or 0)
 
+    async def type_of(self, key: str) -> str:
+        """Of what type a key is; `none` when it is not there."""
+        async with self._call():
+            told: Any = await self._redis.type(key)
+            return str(told.decode())
+
     async def scan(self, cursor: int, pattern: str, count: int) -> tuple[int, list[bytes]]:
         """Some keys of that pattern, and where to go on, 0 at the end."""
         async with self._call():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from codeq_grpc.core.findings import Finding
+from codeq_grpc.core.findings import Finding, Mode
 from codeq_grpc.store import keys, scripts
 from codeq_grpc.store.calls import Calls
 from codeq_grpc.store.keys import Queue
@@ -70,35 +70,37 @@ class Seen(NamedTuple):
 
 
 class Examining(Calls):
-    """Whoever repeats any of it finds less, never more. With `restore` a body without a row becomes
-    a task even if nothing shows that it ever was one.
+    """Whoever repeats any of it finds less, never more. A body without a row, of which nothing
+    shows that it ever was a task, becomes one or goes only in a mode that says so.
     """
 
     def __init__(
         self,
         connection: Connection,
         *,
-        repair: bool,
-        restore: bool = False,
+        mode: Mode,
         max_attempts: int,
         error: bytes,
     ) -> None:
         super().__init__(connection)
-        self.repair = repair
-        self._options = (int(repair), int(restore), max_attempts, error)
+        self._mode = mode
+        self.mends = mode is not Mode.LOOK
+        self._options = (int(self.mends), mode.upper(), max_attempts, error)
+
+    def only_looking(self) -> Examining:
+        """The same, mending nothing."""
+        _, _, max_attempts, error = self._options
+        return Examining(self._connection, mode=Mode.LOOK, max_attempts=max_attempts, error=error)
 
     async def vitals(self, queue: Queue) -> list[Finding]:
         """Types of keys, and fields on which every script would break."""
         reply = await self._run(scripts.VITALS, queue, self._options[:1])
-        found = _findings(queue, reply[1:], mended=self.repair)
-        return [
-            await self._set_aside(queue, one) if one.kind == "wrong_type" else one for one in found
-        ]
+        found = self._findings(queue, reply[1:])
+        return [await self._set_aside(queue.keys[one.where], one) for one in found]
 
-    async def _set_aside(self, queue: Queue, one: Finding) -> Finding:
-        if not self.repair:
+    async def _set_aside(self, key: bytes, one: Finding) -> Finding:
+        if one.kind != "wrong_type" or not self.mends:
             return one
-        key = queue.keys[one.where]
         aside = key.removesuffix(one.where.encode()) + b"aside:" + one.where.encode()
         (word,) = await self._connection.run(scripts.SET_ASIDE, (key, aside), (one.entry,))
         return one._replace(mended=word != b"TAKEN")
@@ -119,10 +121,18 @@ class Examining(Calls):
             now,
             b"" if cursor == b"0" else cursor,
             looked,
-            _findings(queue, found, mended=self.repair),
+            self._findings(queue, found),
             [Pending(n, p, at, twice == 1) for n, p, at, twice in zip(ps, ps, ps, ps, strict=True)],
             [Blocked(n, at, _ids(raw)) for n, at, raw in zip(bs, bs, bs, strict=True)],
         )
+
+    def _findings(self, queue: Queue, found: Sequence[bytes]) -> list[Finding]:
+        it, name, findings = iter(found), f"{queue.tenant}/{queue.command}", []
+        for kind, where, entry in zip(it, it, it, strict=True):
+            mended = self.mends and (kind != b"orphan" or self._mode is Mode.DISCARD)
+            about = _about(queue, where.decode(), entry)
+            findings.append(Finding(kind.decode(), name, where.decode(), *about, mended))
+        return findings
 
     async def entries(self, queue: Queue, priority: int, skip: int) -> tuple[int, list[bytes]]:
         """The store's time, and a piece of a list that ends `skip` entries before its tail."""
@@ -135,8 +145,10 @@ class Examining(Calls):
         return [known == 1 for known in (await self._run(scripts.FOLLOWS, queue, members))[1:]]
 
     async def registry(self, part: str, cursor: bytes) -> tuple[bytes, list[Finding]]:
-        """Some `numbers` or `names` of the registry."""
-        return await self._elsewhere(scripts.EXAMINE_REGISTRY, keys.REGISTRY, part, cursor)
+        """The `keys` of the registry as such, or some of its `numbers` or `names`."""
+        cursor, found = await self._elsewhere(scripts.EXAMINE_REGISTRY, keys.REGISTRY, part, cursor)
+        key = keys.REGISTRY[0].removesuffix("last")
+        return cursor, [await self._set_aside(f"{key}{one.where}".encode(), one) for one in found]
 
     async def api_keys(self, part: str, cursor: bytes) -> tuple[bytes, list[Finding]]:
         """Some `rows`, `tenants`, `ends` or `used` of API keys."""
@@ -146,11 +158,11 @@ class Examining(Calls):
     async def _elsewhere(
         self, script: Script, names: Sequence[str], part: str, cursor: bytes
     ) -> tuple[bytes, list[Finding]]:
-        args = (int(self.repair), part, cursor, _COUNT)
-        _, cursor, *found = await self._connection.run(script, names, args)
-        it = iter(found)
+        args = (int(self.mends), part, cursor, _COUNT)
+        _, cursor, *told = await self._connection.run(script, names, args)
+        it = iter(told)
         return b"" if cursor == b"0" else cursor, [
-            Finding(kind.decode(), "", where.decode(), "", _shown(entry), self.repair)
+            Finding(kind.decode(), "", where.decode(), "", _shown(entry), self.mends)
             for kind, where, entry in zip(it, it, it, strict=True)
         ]
 
@@ -160,9 +172,18 @@ class Examining(Calls):
         found = {}
         for number, name in rows.items():
             tenant, slash, command = name.decode(errors="replace").partition("/")
-            if slash and number.isdigit():
+            if slash and number.isdigit() and int(number) < keys.QUEUES:
                 found[name] = Queue(tenant, command, int(number))
         return [found[name] for name in sorted(found)]
+
+    async def live(self, tenant: str) -> list[Finding]:
+        """What servers tell of a tenant's workers, as a key: calls that list them break on it."""
+        key = keys.live_key(tenant)
+        found = await self._connection.type_of(key)
+        if found in {"hash", "none"}:
+            return []
+        told = Finding("wrong_type", "", key.removeprefix("codeq:"), "", found, self.mends)
+        return [await self._set_aside(key.encode(), told)]
 
     async def unregistered(self, cursor: int) -> tuple[int, list[Finding]]:
         """Queues among some keys of the store that have tasks and no number."""
@@ -171,8 +192,8 @@ class Examining(Calls):
         for key in found:
             name = key.split(b"{", 1)[1].rsplit(b"/", 1)[0].decode(errors="replace")
             if await self._connection.registry_number(name) == 0:
-                findings.append(Finding("unregistered", name, "names", "", name, self.repair))
-                if self.repair:
+                findings.append(Finding("unregistered", name, "names", "", name, self.mends))
+                if self.mends:
                     await self._connection.run(scripts.REGISTER, keys.REGISTRY, (name, 0))
         return cursor, findings
 
@@ -180,14 +201,6 @@ class Examining(Calls):
 def _ids(raw: bytes) -> list[str]:
     text = raw.decode()
     return [text[at : at + 18] for at in range(0, len(text), 18)]
-
-
-def _findings(queue: Queue, found: Sequence[bytes], *, mended: bool) -> list[Finding]:
-    it, name = iter(found), f"{queue.tenant}/{queue.command}"
-    return [
-        Finding(kind.decode(), name, where.decode(), *_about(queue, where.decode(), entry), mended)
-        for kind, where, entry in zip(it, it, it, strict=True)
-    ]
 
 
 def _about(queue: Queue, where: str, entry: bytes) -> tuple[str, str]:

@@ -30,6 +30,8 @@ API_KEYS: Final = {s: f"codeq:{{api:keys}}:{s}" for s in ("rows", "tenants", "en
 """Rows by id; tenant/time made, id: lexical; ends of those that end; minutes of last use. No tenant
 has a name with a colon.
 """
+QUEUES: Final = 1 << 40
+"""Numbers of queues are below this: ids have 5 bytes for them."""
 PROBE: Final = "codeq:{probe}:writable"
 STAMP: Final = "codeq:{probe}:stamp"
 EPOCH_MS: Final = 1_704_067_200_000

@@ -101,9 +101,45 @@ class TestAlone:
         }
         assert look("--queue", "acme/a b").code == 0
 
+    def test_registry_that_cannot_be_read_is_told_and_mended(
+        self, look: Callable[..., Ran], admin: Admin
+    ) -> None:
+        admin.call("SET", "codeq:{registry}:numbers", "mine")
+        for words in ((), ("--queue", "acme/a b")):
+            ran = look(*words)
+            assert ran.code == 1, ran
+            assert ran.out.startswith("error: numbers string: a key is of a type"), ran
+            assert len(ran.out.splitlines()) == 1
+        ran = look("--repair")
+        assert ran.code == 0, ran
+        assert "wrong_type" in ran.out
+        assert "bad_field" in ran.out
+        assert look().code == 0
+
+    def test_bodies_without_tasks_end_with_1_till_somebody_decides(
+        self, look: Callable[..., Ran], admin: Admin
+    ) -> None:
+        admin.call("HSET", "codeq:{acme/a b/0}:b", b"\0" * 6 + b"n", "body")
+        for _ in range(2):
+            ran = look("--repair")
+            assert ran.code == 1, ran
+            (told,) = [line for line in ran.out.splitlines() if "(orphan)" in line]
+            assert told.startswith("error: ")
+            assert told.endswith("--restore makes a task of it, --discard removes it")
+        assert look("--repair", "--discard").code == 0
+        ran = look("--json")
+        assert (ran.code, lines(ran)[-1]["summary"]["tasks"]) == (0, 0)
+
     @pytest.mark.parametrize(
         "words",
-        [("--restore",), ("--queue", "acme"), ("--queue", "acme/none"), ("--config", "none")],
+        [
+            ("--restore",),
+            ("--discard",),
+            ("--repair", "--restore", "--discard"),
+            ("--queue", "acme"),
+            ("--queue", "acme/none"),
+            ("--config", "none"),
+        ],
         ids=" ".join,
     )
     def test_wrong_usage_ends_with_2(

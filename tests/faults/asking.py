@@ -40,6 +40,7 @@ class Asked:
     spec: task_pb2.TaskSpec
     delay_ms: int
     due_ms: int
+    expire_ms: int
     attempts: int
     """max_attempts, 0 if it leaves that to its queue."""
 
@@ -78,12 +79,23 @@ class Asking:
         elif kind < 0.14:
             due_ms = wall_ms + dice.randint(50, 900)
             spec.run_time.FromMilliseconds(due_ms)
+        expire_ms = 0
+        if self.is_unlucky(number) or dice.random() < 0.015:
+            expire_ms = wall_ms + dice.randint(1_200, 2_500)
+            spec.expire_time.FromMilliseconds(expire_ms)
         if self.poison and dice.random() < self.poison:
             self._poisonous.add(number)
         if number in self._poisonous or self.is_hopeless(number):
             attempts = spec.retry_policy.max_attempts = dice.randint(1, 3)
             spec.retry_policy.initial_backoff.FromMilliseconds(50)
-        return Asked(number=number, spec=spec, delay_ms=delay_ms, due_ms=due_ms, attempts=attempts)
+        return Asked(
+            number=number,
+            spec=spec,
+            delay_ms=delay_ms,
+            due_ms=due_ms,
+            expire_ms=expire_ms,
+            attempts=attempts,
+        )
 
     def payload(self, number: int) -> bytes:
         """Bytes that tell whose they are and that they are whole."""
@@ -95,6 +107,10 @@ class Asking:
         """Whether no worker ever ends it well."""
         return self._dice("hopeless", number).random() < 0.04
 
+    def is_unlucky(self, number: int) -> bool:
+        """Whether most of its attempts fail, till it expires."""
+        return self._dice("unlucky", number).random() < 0.015
+
     def manner(self, number: int, fence: int) -> str:
         """What a worker does with a claim: complete, fail, abandon, extend, late or vanish."""
         if number in self._poisonous:
@@ -102,6 +118,8 @@ class Asking:
         dice = self._dice("manner", number, fence)
         if self.is_hopeless(number):
             return "fail" if dice.random() < 0.8 else "late"
+        if self.is_unlucky(number):
+            return "fail" if dice.random() < 0.94 else "complete"
         weights = {"complete": 80, "fail": 7, "abandon": 6, "extend": 4, "late": 3}
         return dice.choices(list(weights), list(weights.values()))[0]
 

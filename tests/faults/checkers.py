@@ -8,113 +8,24 @@ decides.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from codeq.v1 import task_pb2
-from tests.faults import linear
+from tests.faults import linear, wishes
 from tests.faults.asking import PER_KEY, digest, ms_of, number_in
+from tests.faults.evidence import SLACK_MS, TERMINAL, Evidence, Violation
 from tests.faults.history import ENDS
 from tests.faults.reporting import AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.faults.history import History, Operation
-    from tests.faults.load import Found
-
-SLACK_MS: Final = 20
-"""By how much the wall clock as a history reckons it may differ from that of the store."""
-TERMINAL: Final = frozenset(
-    {
-        task_pb2.TASK_STATE_COMPLETED,
-        task_pb2.TASK_STATE_FAILED,
-        task_pb2.TASK_STATE_CANCELLED,
-        task_pb2.TASK_STATE_EXPIRED,
-    }
-)
+    from tests.faults.history import Operation
 
 _BUGS: Final = frozenset(
     {"INTERNAL", "INVALID_FIELD", "TASK_NOT_FOUND", "QUEUE_NOT_FOUND", "IDEMPOTENCY_MISMATCH"}
 )
-
-
-class Violation(NamedTuple):
-    """Of a promise."""
-
-    checker: str
-    task: str
-    text: str
-
-
-@dataclass
-class Evidence:
-    """All that is known of a run."""
-
-    history: History
-    found: Found
-    skewed: bool = False
-    """The store's clock was not that of the clients, or was set: no times are compared."""
-    stored: list[str] = field(default_factory=list)
-    """What is inconsistent in the store."""
-
-    @cached_property
-    def claims(self) -> dict[str, list[Operation]]:
-        """Of each task, by fence."""
-        found = defaultdict(list)
-        for op in self.history.of("claim"):
-            if op.task:
-                found[op.task].append(op)
-        return {task: sorted(ops, key=lambda op: op.fence) for task, ops in found.items()}
-
-    @cached_property
-    def ends(self) -> dict[tuple[str, int], list[Operation]]:
-        """Of each fence, what was asked for with it, in order, but for what was refused."""
-        found = defaultdict(list)
-        for op in sorted(self.history.of(*ENDS), key=lambda op: op.start_ns):
-            if not op.refused:
-                found[op.task, op.fence].append(op)
-        return found
-
-    @cached_property
-    def beats(self) -> dict[tuple[str, int], list[Operation]]:
-        """Of each fence, its heartbeats that were not refused."""
-        found = defaultdict(list)
-        for op in self.history.of("heartbeat"):
-            if not op.refused:
-                found[op.task, op.fence].append(op)
-        return found
-
-    @cached_property
-    def tasks(self) -> dict[str, task_pb2.Task]:
-        """As they ended."""
-        return {task.task_id: task for task in self.found.tasks}
-
-    @cached_property
-    def ids(self) -> dict[int, set[str]]:
-        """The ids under which a number was ever seen."""
-        found = defaultdict(set)
-        for op in self.history.operations:
-            if op.task and op.number:
-                found[op.number].add(op.task)
-        for task in self.found.tasks:
-            found[number_in(task.spec)].add(task.task_id)
-        return found
-
-    def attempts(self, task: str) -> list[task_pb2.Attempt]:
-        """As the store kept them, oldest first."""
-        return list(self.tasks[task].attempts) if task in self.tasks else []
-
-    def was_given_back(self, claim: Operation, later: Operation) -> bool:
-        """Whether a server may have taken a lease back that its client had heard of, as it does
-        when a connection breaks: such a claim does not count.
-        """
-        if later.attempt <= claim.attempt:
-            return True
-        between = range(claim.fence + 1, later.fence)
-        return any(attempt.fence in between for attempt in self.attempts(claim.task))
 
 
 def total_queue(evidence: Evidence) -> Iterator[Violation]:
@@ -154,6 +65,7 @@ def fences_rise(evidence: Evidence) -> Iterator[Violation]:
             seen[claim.fence] = task
         for one, later in pairwise(claims):
             is_dated_before = later.store_ms < one.store_ms and not evidence.skewed
+            is_dated_before = is_dated_before and not (one.capped or later.capped)
             if is_dated_before or later.last_ns < one.start_ns:
                 yield Violation("fences", task, f"{later.fence} is older than {one.fence}")
 
@@ -242,7 +154,8 @@ def single_end(evidence: Evidence) -> Iterator[Violation]:
         if task.state == task_pb2.TASK_STATE_COMPLETED and result not in asked[task.task_id]:
             yield Violation("single end", task.task_id, "its result is nobody's")
         for claim in evidence.claims.get(task.task_id, []):
-            is_dated_after = claim.store_ms > ms_of(task.end_time) and not evidence.skewed
+            is_dated = not (evidence.skewed or claim.capped)
+            is_dated_after = claim.store_ms > ms_of(task.end_time) and is_dated
             if task.state in TERMINAL and is_dated_after:
                 text = f"claimed under {claim.fence} after its end"
                 yield Violation("single end", task.task_id, text)
@@ -256,12 +169,15 @@ def _reads(evidence: Evidence) -> Iterator[Violation]:
     for task_id, task in evidence.tasks.items():
         if again.get(task_id) != task.SerializeToString(deterministic=True):
             yield Violation("single end", task_id, "reads differ after its end")
-    told: dict[str, tuple[str, str, int]] = {}
+    told: dict[str, tuple[tuple[str, str, int], int]] = {}
     for op in evidence.history.of("read"):
         if op.ok and op.state in {"COMPLETED", "FAILED", "CANCELLED", "EXPIRED"}:
             now = (op.state, op.hash, op.store_ms)
-            if told.setdefault(op.task, now) != now:
-                yield Violation("single end", op.task, f"{told[op.task]} became {now}")
+            before, since_ns = told.get(op.task, (now, op.start_ns))
+            goes_on = evidence.may_be_redriven(op.task, since_ns, op.last_ns)
+            if now != before and (before[0] == "COMPLETED" or not goes_on):
+                yield Violation("single end", op.task, f"{before} became {now}")
+            told[op.task] = (now, op.start_ns)
 
 
 def store_clock(evidence: Evidence) -> Iterator[Violation]:
@@ -278,15 +194,18 @@ def store_clock(evidence: Evidence) -> Iterator[Violation]:
 
 
 def not_early(evidence: Evidence) -> Iterator[Violation]:
-    """No task is claimed before its time, nor before the end of a back-off."""
-    asked: dict[int, Operation] = {}
-    for op in evidence.history.of("enqueue"):
-        asked.setdefault(op.number, op)
+    """No task is claimed before its time, nor before the end of a back-off; a redrive ends both."""
     for task, claims in evidence.claims.items():
-        due: float = 0
+        due, since_ns = 0.0, 0
         for claim in claims:
-            first = asked.get(claim.number)
-            due = max(due, claim.due_ms)
+            first = evidence.asked.get(claim.number)
+            if evidence.may_be_redriven(task, since_ns, claim.last_ns):
+                due = 0.0
+            if evidence.may_be_redriven(task, 0, claim.last_ns):
+                first = None
+            else:
+                due = max(due, claim.due_ms)
+            since_ns = claim.start_ns
             if first is not None and first.delay_ms and not evidence.skewed:
                 due = max(due, evidence.history.wall(first.start_ns) + first.delay_ms - SLACK_MS)
             if claim.store_ms < due:
@@ -308,12 +227,17 @@ def max_attempts(evidence: Evidence) -> Iterator[Violation]:
         if len({claim.attempt for claim in claims}) > claims[0].most:
             yield Violation("max attempts", task, "claimed too often")
     for kept in evidence.found.tasks:
-        most = asked.get(number_in(kept.spec), 0)
-        if kept.state == task_pb2.TASK_STATE_FAILED and kept.attempt != most:
+        number = number_in(kept.spec)
+        most, wanted = asked.get(number, 0), evidence.asked.get(number)
+        was_blocked = wanted is not None and wanted.parent and not kept.attempt
+        is_spent = kept.attempt == most or was_blocked
+        if kept.state == task_pb2.TASK_STATE_FAILED and not is_spent:
             text = f"failed at attempt {kept.attempt} of {most}"
             yield Violation("max attempts", kept.task_id, text)
         for first, second in pairwise(kept.attempts):
-            if second.number != first.number + 1 or second.fence <= first.fence:
+            is_next = second.number == first.number + 1
+            is_anew = second.number == 1 and kept.task_id in evidence.redrives
+            if not (is_next or is_anew) or second.fence <= first.fence:
                 text = f"attempt {first.number} is followed by {second.number}"
                 yield Violation("max attempts", kept.task_id, text)
 
@@ -363,10 +287,16 @@ def liveness(evidence: Evidence) -> Iterator[Violation]:
         yield Violation("liveness", "", f"never ended: {evidence.found.unended}")
 
 
+def _is_overdue(evidence: Evidence, op: Operation) -> bool:
+    """Whether it came when the task was to have expired already."""
+    latest_ms = evidence.history.wall(op.end_ns or op.start_ns) + op.delay_ms + SLACK_MS
+    return op.reason == "INVALID_FIELD" and 0 < op.expire_ms <= latest_ms
+
+
 def codes(evidence: Evidence) -> Iterator[Violation]:
     """INTERNAL is a bug by definition; nor is any call of ours wrong."""
     for op in evidence.history.operations:
-        if op.reason in _BUGS:
+        if op.reason in _BUGS and not _is_overdue(evidence, op):
             yield Violation("codes", op.task, f"{op.op} was answered {op.code} {op.reason}")
 
 
@@ -389,6 +319,9 @@ CHECKERS: Final[tuple[Callable[[Evidence], Iterator[Violation]], ...]] = (
     max_attempts,
     concurrency_keys,
     linearizable,
+    wishes.cancelled,
+    wishes.dependent,
+    wishes.expiring,
     liveness,
     codes,
     stored,

@@ -47,7 +47,7 @@ class Operation:
     """One call about one task, or one task of a call about several."""
 
     op: str
-    """enqueue, claim, complete, fail, abandon, heartbeat, read."""
+    """enqueue, claim, complete, fail, abandon, heartbeat, cancel, redrive, read."""
     client: str
     start_ns: int
     end_ns: int | None = None
@@ -73,6 +73,12 @@ class Operation:
     """Of an enqueue and of a claim: the run_time asked for, by the store's clock."""
     delay_ms: int = 0
     """Of an enqueue: the delay asked for."""
+    expire_ms: int = 0
+    """Of an enqueue: the expire_time asked for."""
+    parent: str = ""
+    """Of an enqueue: the task that it waits for."""
+    capped: bool = False
+    """Of a claim: its lease ends with its task, so that `store_ms` is the latest it can be."""
     called: bool = False
     """Of a claim: told by a reply. A stream may break behind its client's back, and its leases go
     back."""
@@ -140,9 +146,9 @@ class History:
         """The wall clock now, in ms."""
         return self.wall(now_ns())
 
-    def wall(self, ns: int) -> int:
+    def wall(self, ns: float) -> int:
         """A time of an operation on the wall clock, in ms."""
-        return ns // 1_000_000 + self.wall_ms
+        return int(ns // 1_000_000) + self.wall_ms
 
     def of(self, *ops: str) -> Iterator[Operation]:
         """Operations of some kinds."""

@@ -30,6 +30,10 @@ class State(NamedTuple):
     """How that one ended, as far as it was told."""
     hash: str = ""
     """Of the result."""
+    state: str = ""
+    """In which the task is when it is done; empty when nobody has told."""
+    asked: bool = False
+    """It is to be cancelled: nobody gets it any more, till it is redriven."""
 
 
 def _enqueue(state: State, op: Operation) -> State | None:
@@ -42,7 +46,7 @@ def _enqueue(state: State, op: Operation) -> State | None:
 
 
 def _claim(state: State, op: Operation) -> State | None:
-    if state.phase in {PENDING, LEASED} and op.fence > state.fence:
+    if state.phase in {PENDING, LEASED} and op.fence > state.fence and not state.asked:
         return State(LEASED, op.fence)
     return None
 
@@ -53,36 +57,76 @@ def _end(state: State, op: Operation) -> State | None:
         if holds and ended and state.phase == DONE:
             return None  # a repeat of what ended it is never refused
         is_over = holds and state.phase == LEASED
-        return State(PENDING, state.fence) if is_over else state
+        return State(PENDING, state.fence, asked=state.asked) if is_over else state
     if holds and ended:
         return state
-    if state.phase != LEASED or not holds:
-        return None
-    if op.op == "complete" or (op.op == "fail" and op.state == "FAILED"):
-        return State(DONE, op.fence, op.op, op.hash)
-    return State(PENDING, op.fence, op.op)
+    return _end_attempt(state, op) if state.phase == LEASED and holds else None
+
+
+def _end_attempt(state: State, op: Operation) -> State | None:
+    if op.op == "complete":
+        return State(DONE, op.fence, op.op, op.hash, "COMPLETED")
+    if state.asked:
+        is_told = op.state in {"", "CANCELLED"}
+        return State(DONE, op.fence, op.op, state="CANCELLED") if is_told else None
+    if op.state == "FAILED":
+        return State(DONE, op.fence, op.op, state="FAILED")
+    return None if op.state == "CANCELLED" else State(PENDING, op.fence, op.op)
 
 
 def _heartbeat(state: State, op: Operation) -> State | None:
     if op.refused:
         is_over = state.phase == LEASED and state.fence == op.fence
-        return State(PENDING, state.fence) if is_over else state
+        return State(PENDING, state.fence, asked=state.asked) if is_over else state
     return state if state.phase == LEASED and state.fence == op.fence else None
+
+
+def _cancel(state: State, op: Operation) -> State | None:
+    if state.phase == ABSENT:
+        return None
+    if op.refused:
+        # It has ended, if by nobody that was heard of.
+        if state.phase != DONE:
+            return None if state.asked else State(DONE, state.fence, "lost")
+        return None if state.state == "CANCELLED" else state
+    if op.unknown or op.state == "REQUESTED":
+        # Somebody may hold it who was not heard of; one of unknown outcome may have been either.
+        is_over = state.phase == DONE
+        return (state if op.unknown else None) if is_over else state._replace(asked=True)
+    if state.phase == DONE:
+        return state if state.state == "CANCELLED" else None
+    return state._replace(phase=DONE, state="CANCELLED", asked=False)
+
+
+def _redrive(state: State, op: Operation) -> State | None:
+    if state.phase == ABSENT or (op.ok and state.ended == "complete" and state.phase == DONE):
+        return None
+    if op.refused:
+        return None if state.state in {"FAILED", "CANCELLED", "EXPIRED"} else state
+    if op.unknown and state.ended == "complete" and state.phase == DONE:
+        return state
+    return State(PENDING, state.fence)
 
 
 def _read(state: State, op: Operation) -> State | None:
     after: State | None = None
     if op.state == "COMPLETED":
         after = state if (state.ended, state.hash) == ("complete", op.hash) else None
-    elif op.state == "FAILED" and state.phase == DONE:
-        after = state if state.ended != "complete" else None
-    elif op.state == "FAILED":
-        # The last attempt was ended by nobody that was heard of.
-        after = State(DONE, state.fence, "lost")
+    elif op.state in {"FAILED", "CANCELLED", "EXPIRED"}:
+        after = _read_end(state, op)
     elif state.phase != DONE:
         is_held = op.state == "IN_PROGRESS"
-        after = state if is_held else State(PENDING, state.fence, state.ended)
+        after = state if is_held else state._replace(phase=PENDING)
     return None if state.phase == ABSENT else after
+
+
+def _read_end(state: State, op: Operation) -> State | None:
+    if state.phase == DONE:
+        is_so = state.state in {"", op.state} and state.ended != "complete"
+        return state._replace(state=op.state) if is_so else None
+    # It ended without a word: its last lease, what it waits for, its time, or as it was asked to.
+    is_so = state.asked == (op.state == "CANCELLED")
+    return State(DONE, state.fence, "lost", state=op.state) if is_so else None
 
 
 _STEPS: Final[dict[str, Callable[[State, Operation], State | None]]] = {
@@ -92,6 +136,8 @@ _STEPS: Final[dict[str, Callable[[State, Operation], State | None]]] = {
     "fail": _end,
     "abandon": _end,
     "heartbeat": _heartbeat,
+    "cancel": _cancel,
+    "redrive": _redrive,
     "read": _read,
 }
 
@@ -138,8 +184,12 @@ def explains(operations: Iterable[Operation]) -> bool:
 
 
 def _next(ops: Sequence[Operation], done: int) -> list[int]:
-    """Operations that may come next: none of those left ended before they began."""
+    """Operations that may come next: none of those left ended before they began, and a claim only
+    when no other one is left that has a lesser fence, and could come no more.
+    """
     found, soonest = [], float("inf")
+    claims = [op.fence for i, op in enumerate(ops) if op.op == "claim" and not done >> i & 1]
+    least = min(claims, default=0)
     for i, op in enumerate(ops):
         if done >> i & 1:
             continue
@@ -147,18 +197,23 @@ def _next(ops: Sequence[Operation], done: int) -> list[int]:
             break
         soonest = min(soonest, op.last_ns)
         found.append(i)
-    return [i for i in found if ops[i].start_ns <= soonest]
+    return [
+        i
+        for i in found
+        if ops[i].start_ns <= soonest and (ops[i].op != "claim" or ops[i].fence == least)
+    ]
 
 
 def _spent(ops: Sequence[Operation], state: State) -> int:
     """Open operations that can have no effect any more."""
     spent = 0
+    is_final = state.phase == DONE and not any(op.op == "redrive" for op in ops)
     for i, op in enumerate(ops):
         if op.unknown and (
-            state.phase == DONE
+            is_final
             or (op.op == "enqueue" and state.phase != ABSENT)
-            or op.fence < state.fence
-            or (op.fence == state.fence and state.ended == op.op)
+            or 0 < op.fence < state.fence
+            or (op.fence == state.fence > 0 and state.ended == op.op)
         ):
             spent |= 1 << i
     return spent

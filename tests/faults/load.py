@@ -15,6 +15,7 @@ from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb, tas
 from tests.faults.asking import ATTEMPTS, PER_KEY, Asking, digest, ms_of, number_in
 from tests.faults.calling import Client
 from tests.faults.history import ENDS, History
+from tests.faults.operating import Operator
 from tests.faults.producing import Producer
 from tests.faults.reporting import Fences, Reports
 from tests.faults.working import Desk, Puller, Streamer
@@ -75,7 +76,9 @@ class Load:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                self._producing = [group.create_task(p.run(self._stopping)) for p in producers]
+                operator = Operator(self.client("boss", 1), self.history, self.asking.seed)
+                busy: list[Producer | Operator] = [*producers, operator]
+                self._producing = [group.create_task(one.run(self._stopping)) for one in busy]
                 others = [group.create_task(self._try_old_fences())]
                 others.append(group.create_task(self._read_ended()))
                 self._others = others

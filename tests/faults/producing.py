@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from codeq.v1 import codeq_service_pb2 as pb
@@ -42,6 +43,7 @@ class Producer:
         self._numbers = numbers
         self._pace = pace
         self._random = random.Random(f"{asking.seed}:{client.name}")
+        self._known: deque[str] = deque(maxlen=20)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Returns after `stopping`, with nothing under way."""
@@ -53,7 +55,10 @@ class Producer:
             await asyncio.sleep(self._pace * self._random.uniform(0.5, 1.5))
 
     def _next(self) -> Asked:
-        return self._asking.ask(next(self._numbers), self._history.wall_now())
+        asked = self._asking.ask(next(self._numbers), self._history.wall_now())
+        if self._known and self._random.random() < 0.05:
+            asked.spec.depends_on.append(self._random.choice(self._known))
+        return asked
 
     def _begin(self, asked: Asked) -> Operation:
         return self._history.begin(
@@ -64,6 +69,8 @@ class Producer:
             due_ms=asked.due_ms,
             most=asked.attempts,
             key=asked.spec.idempotency_key,
+            expire_ms=asked.expire_ms,
+            parent="".join(asked.spec.depends_on),
         )
 
     async def _enqueue(self, asked: Asked, stopping: asyncio.Event) -> None:
@@ -89,6 +96,7 @@ class Producer:
         told = {}
         if response is not None:
             state = TaskState.Name(response.state).removeprefix("TASK_STATE_")
+            self._known.append(response.task_id)
             told = {"task": response.task_id, "state": state if response.created else "EXISTING"}
         self._history.end(operation, code, reason, **told)
 

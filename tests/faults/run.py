@@ -7,13 +7,15 @@ import contextlib
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tests.faults import nemesis, network_faults, server_faults, store_faults, worker_faults
 from tests.faults.asking import ms_of
 from tests.faults.catalogue import ALL, Scene
-from tests.faults.checkers import Evidence, Violation, check
+from tests.faults.checkers import check
 from tests.faults.cluster import TOKEN
+from tests.faults.evidence import Evidence, Violation
 from tests.faults.history import ENDS
 from tests.faults.load import Load
 
@@ -64,8 +66,8 @@ class Result:
     counts: Counter[str] = field(default_factory=Counter)
     redelivery_ms: list[int] = field(default_factory=list)
     """Of each lease that ran out, from its end until its task was claimable."""
-    served_s: float = 0.0
-    """From healing until a task went all its way."""
+    served_s: float | None = None
+    """From healing until calls of every kind were served again; None when one never was."""
 
     @property
     def good(self) -> bool:
@@ -104,9 +106,12 @@ async def attack(cluster: Cluster, fault: Fault, seed: int, plan: Plan) -> Resul
                 async with scene.suffer(fault):
                     history.mark("heal")
                 history.mark("healed")
-            ended = load.ended()
+            ended, since = load.ended(), len(history.operations)
             serves = await _until(lambda: load.ended() >= ended + plan.after, plan.patience)
             scene.expect(serves, "nothing is served after healing")
+            for kind, ops in _KINDS.items():
+                came = await _until(partial(_any_done, history, ops, since), plan.patience)
+                scene.expect(came, f"no {kind} is served after healing")
             await _until(lambda: load.count("enqueue") >= plan.tasks, plan.patience)
             found = await load.drain(plan.patience)
     finally:
@@ -134,6 +139,10 @@ async def _until(holds: Callable[[], bool], within: float) -> bool:
 
 def _done(operations: list[Operation]) -> int:
     return sum(op.ok and bool(op.task) for op in operations)
+
+
+def _any_done(history: History, ops: tuple[str, ...], since: int) -> bool:
+    return any(op.ok and op.task and op.op in ops for op in history.operations[since:])
 
 
 def _void(evidence: Evidence, fault: Fault, plan: Plan) -> str:
@@ -167,6 +176,10 @@ def _count(result: Result, evidence: Evidence, fault: Fault) -> None:
     counts["stale fences"] = len({(op.task, op.fence) for op in stale})
     counts["stale tried"] = len(stale)
     counts["stale accepted"] = sum(op.ok for op in stale)
+    counts["cancelled"] = sum(op.ok for op in history.of("cancel"))
+    counts["redriven"] = sum(op.ok for op in history.of("redrive"))
+    counts["dependent"] = len({op.task for op in history.of("enqueue") if op.ok and op.parent})
+    counts["expiring"] = len({op.task for op in history.of("enqueue") if op.ok and op.expire_ms})
     counts["claims"] = sum(map(len, evidence.claims.values()))
     result.redelivery_ms = list(_redeliveries(evidence, fault))
     result.served_s = _served(evidence)
@@ -191,8 +204,8 @@ def _redeliveries(evidence: Evidence, fault: Fault) -> Iterator[int]:
                 yield end - claim.expiry_ms
 
 
-def _served(evidence: Evidence) -> float:
-    """Seconds after healing until a task enqueued, one claimed and one completed since then."""
+def _served(evidence: Evidence) -> float | None:
+    """Seconds after healing until a task was enqueued, one claimed and one ended since then."""
     healed = evidence.history.marks["healed"]
     firsts = []
     for ops in _KINDS.values():
@@ -201,5 +214,7 @@ def _served(evidence: Evidence) -> float:
             for op in evidence.history.of(*ops)
             if op.ok and op.task and op.end_ns is not None and op.end_ns >= healed
         ]
-        firsts.append(min(ends, default=healed))
+        if not ends:
+            return None
+        firsts.append(min(ends))
     return (max(firsts) - healed) / 1e9

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from codeq.v1 import task_pb2
 from tests.faults.asking import ATTEMPTS, NUMBER, digest
-from tests.faults.checkers import Evidence, Violation, check
+from tests.faults.checkers import check
+from tests.faults.evidence import Evidence, Violation
 from tests.faults.history import History, Operation
 from tests.faults.load import Found
 

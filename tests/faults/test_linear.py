@@ -129,3 +129,13 @@ def test_many_calls_of_unknown_outcome_are_searched_soon() -> None:
     assert explains(tale.history.operations)
     tale.op("read", 1_010, 1_011, state="COMPLETED", hash=digest(b"23"))
     assert not explains(tale.history.operations)
+
+
+def test_many_attempts_told_by_one_stream_are_decided() -> None:
+    """Each claim may have been at any time since the stream was opened."""
+    tale = Tale().op("enqueue", 0, 2)
+    for n in range(1, 40):
+        tale.op("claim", 1, 10 * n, fence=n, attempt=n)
+        tale.op("fail", 10 * n + 1, 10 * n + 2, fence=n)
+    tale.op("redrive", 500, None).op("read", 600, 601, state="EXPIRED")
+    assert explains(tale.history.operations)

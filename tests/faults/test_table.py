@@ -7,7 +7,7 @@ from tests.faults.run import Result
 from tests.faults.table import too_late
 
 
-def result(*late: int, served: float = 0.1) -> Result:
+def result(*late: int, served: float | None = 0.1) -> Result:
     return Result(
         fault="F6",
         seed=1,
@@ -29,3 +29,8 @@ def test_one_lease_in_a_hundred_may_be_late() -> None:
 def test_leases_and_healings_that_are_late_are_told() -> None:
     late = too_late([result(3_007), result(served=2.5)])
     assert late == "claimable again 3007 ms after leases ended; served 2.5 s after healing"
+
+
+def test_a_kind_of_call_that_never_came_again_is_late() -> None:
+    late = too_late([result(served=None), result(served=0.1)])
+    assert late == "served inf s after healing"

@@ -48,18 +48,22 @@ class Desk:
         lease_ms = task.lease_duration.ToMilliseconds()
         expiry_ms = ms_of(task.lease_expire_time)
         is_good = is_whole(spec.payload.data, number)
+        capped = spec.HasField("expire_time") and expiry_ms == ms_of(spec.expire_time)
+        ended_ns = now_ns()
+        latest_ms = min(self.history.wall(ended_ns), expiry_ms)
         claim = Operation(
             op="claim",
             client=client,
             start_ns=since_ns,
-            end_ns=now_ns(),
+            end_ns=ended_ns,
             code="OK",
             number=number,
             task=task.lease.task_id,
             fence=task.lease.fence,
             attempt=task.attempt,
             most=task.max_attempts,
-            store_ms=expiry_ms - lease_ms,
+            store_ms=latest_ms if capped else expiry_ms - lease_ms,
+            capped=capped,
             expiry_ms=expiry_ms,
             due_ms=ms_of(spec.run_time) if spec.HasField("run_time") else 0,
             called=called,

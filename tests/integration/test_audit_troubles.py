@@ -12,6 +12,7 @@ import pytest
 
 from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb
 from codeq_grpc.app import doctor
+from codeq_grpc.core.findings import Mode
 from codeq_grpc.core.principal import Principal, Scope
 from codeq_grpc.store.keys import trail_keys
 from tests.integration import operating
@@ -225,7 +226,7 @@ async def test_the_doctor_has_no_complaint_about_a_trail_and_leaves_it_alone(
     await operating.update(acme)
     await refused(operating.pause(server.caller("acme", "viewer")))
     before = await some(acme, 2)
-    async with doctor(settings_for(store), repair=True, restore=True) as looking:
+    async with doctor(settings_for(store), Mode.RESTORE) as looking:
         looks = [look async for look in looking.examine_registry()]
         for queue in await looking.queues():
             looks += [look async for look in looking.examine(queue)]

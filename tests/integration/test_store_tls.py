@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from codeq_grpc.app import App, BadCertificate, doctor
+from codeq_grpc.core.findings import Mode
 from tests.acceptance.programs import free_port
 from tests.integration.looking import page
 from tests.support.authority import SERVER_NAMES, Authority
@@ -102,7 +103,7 @@ async def test_a_server_and_the_doctor_reach_a_store_by_tls(
         await acme.complete(await acme.claim_one())
         assert await acme.state(task_id) == "COMPLETED"
         assert (await page(server, "/readyz"))[0] == 200
-    async with doctor(settings_for(store, **settings), repair=False, restore=False) as looking:
+    async with doctor(settings_for(store, **settings), Mode.LOOK) as looking:
         assert [queue.command for queue in await looking.queues()] == ["RENDER"]
 
 

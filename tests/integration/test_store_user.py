@@ -15,6 +15,7 @@ from redis.exceptions import NoPermissionError
 from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb, queue_pb2
 from codeq_grpc.app import doctor
 from codeq_grpc.core.durability import Level
+from codeq_grpc.core.findings import Mode
 from codeq_grpc.store import rights, scripts
 from codeq_grpc.store.connection import Connection
 from codeq_grpc.store.durability import Durability
@@ -187,7 +188,7 @@ async def test_the_doctor_has_what_it_needs(store: StoreProcess) -> None:
         await every_transition(running.caller())
     with StoreUser(store, doctor=True) as user:
         settings = settings_for(store, redis_url=user.url)
-        async with doctor(settings, repair=True, restore=True) as looking:
+        async with doctor(settings, Mode.RESTORE) as looking:
             findings = [f async for look in looking.examine_registry() for f in look.findings]
             for queue in await looking.queues():
                 findings += [f async for look in looking.examine(queue) for f in look.findings]

@@ -171,7 +171,7 @@ DAMAGES: Final = (
     damage("stranger", "m", "bad_row")(lambda s: ["HSET", NAME, "x"]),
     damage("nonsense", "m", "stray")(lambda s: ["HSET", "x", "x"]),
     damage("stranger", "b", "orphan")(lambda s: ["HSET", NAME, "body"]),
-    damage("nonsense", "b", "orphan")(lambda s: ["HSET", "x", "body"]),
+    damage("nonsense", "b", "stray")(lambda s: ["HSET", "x", "body"]),
     damage("loses-labels", "o", "no_text", "stray")(lambda s: ["HDEL", _labelled(s) + b"l"]),
     damage("bad-labels", "o", "no_text", "stray")(lambda s: ["HSET", _labelled(s) + b"l", "x"]),
     damage("loses-checkpoint", "o", "no_text")(lambda s: ["HDEL", *map(_k, s.texts("k"))]),

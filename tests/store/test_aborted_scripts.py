@@ -4,8 +4,8 @@ The store does not roll back. Scripts therefore write the new index first, then 
 leave the old index last; here each write of each script in turn is the one that does not happen.
 Whatever it leaves, every acked task is in the index that its meta names, and a life as usual
 (promote, reap, sweep, deliver, claim, complete, prune) brings each to its end and every key to
-nothing. What no task accounts for then, the doctor finds and removes; run at once, it leaves the
-queue as if no script had ever stopped.
+nothing. What no task accounts for then, the doctor finds and removes, bodies of unknown outcome if
+told to; run at once, it leaves the queue as if no script had ever stopped.
 """
 
 from __future__ import annotations

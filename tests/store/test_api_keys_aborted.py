@@ -11,6 +11,7 @@ import pytest
 from codeq_grpc.broker.doctor import Doctor
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import CodeQError
+from codeq_grpc.core.findings import Mode
 from codeq_grpc.store import scripts
 from codeq_grpc.store.api_keys import ApiKeyStore
 from codeq_grpc.store.examining import Examining
@@ -151,12 +152,12 @@ async def test_a_note_that_stopped_is_made_by_the_next(
 
 
 async def findings(
-    connection: AbortingConnection, *, repair: bool = False
+    connection: AbortingConnection, mode: Mode = Mode.LOOK
 ) -> list[tuple[str, str, str]]:
     async def at_once(_: float) -> None:
         """No rest."""
 
-    examining = Examining(connection, repair=repair, max_attempts=1, error=b"")
+    examining = Examining(connection, mode=mode, max_attempts=1, error=b"")
     doctor = Doctor(Registry(connection), examining, at_once)
     return [
         (one.kind, one.where, one.entry)
@@ -167,7 +168,7 @@ async def findings(
 
 async def assert_mended(connection: AbortingConnection) -> list[tuple[str, str, str]]:
     found = await findings(connection)
-    assert await findings(connection, repair=True) == found
+    assert await findings(connection, Mode.REPAIR) == found
     assert await findings(connection) == []
     return found
 
@@ -215,6 +216,6 @@ async def test_damage_is_told_and_mended(
     assert ("unindexed tenants" in expected) is any(
         "unindexed tenants" in f"{a} {b}" for a, b, _ in found
     )
-    await findings(connection, repair=True)
+    await findings(connection, Mode.REPAIR)
     assert await findings(connection) == []
     assert await read(keys, other.key_id) == other

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pytest
 
 from codeq_grpc.core.audit import Event, Stream
+from codeq_grpc.core.findings import Mode
 from codeq_grpc.core.task import TaskState
 from codeq_grpc.store import keys, scripts
 from codeq_grpc.store.api_keys import ApiKeyStore
@@ -111,7 +112,7 @@ async def use_api_keys(driver: QueueDriver) -> None:
         keys.API_KEYS["tenants"],
         *driver.admin.call("ZRANGE", keys.API_KEYS["tenants"], 0, 0),
     )
-    looking = doctor(driver, repair=True)
+    looking = doctor(driver, Mode.REPAIR)
     assert [one async for look in looking.examine_keys() for one in look.findings]
 
 
@@ -147,16 +148,17 @@ async def use_doctor(driver: QueueDriver) -> None:
         driver.clock.ms = START_MS
         await populate(driver)
         damage.do(driver)
-        await examine(driver, repair=True)
+        await examine(driver, Mode.REPAIR)
     driver.admin.call("SET", driver.key("v"), "of another type")
-    await examine(driver, repair=True)
-    looking = doctor(driver, repair=True)
+    await examine(driver, Mode.REPAIR)
+    looking = doctor(driver, Mode.REPAIR)
     registry = "codeq:{registry}:"
     for key, name, value in (
         *(("numbers", "5", "acme/A"), ("numbers", "6", "nonsense"), ("names", "acme/B", "7")),
         ("names", "nonsense", "8"),
     ):
         driver.admin.call("HSET", registry + key, name, value)
+    driver.admin.call("SET", registry + "last", "nonsense", "EX", 1000)
     assert [one async for look in looking.examine_registry() for one in look.findings]
 
 

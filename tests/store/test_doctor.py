@@ -9,13 +9,14 @@ import pytest
 from typing_extensions import override
 
 from codeq_grpc.core.errors import CodeQError
-from codeq_grpc.core.findings import KINDS
+from codeq_grpc.core.findings import KINDS, Mode
 from codeq_grpc.core.task import TERMINAL, TaskState
 from codeq_grpc.store.examining import PARTS
 from codeq_grpc.store.keys import SUFFIXES, Queue
 from codeq_grpc.store.registry import Registry
 from tests.store.cases import WRITING
 from tests.store.damages import DAMAGES, MANY, NAME, do_all, populate
+from tests.store.making import FAR_MS, LABELS, keyed
 from tests.store.test_random_walks import live_on
 from tests.support.aborting import AbortingConnection
 from tests.support.clock import START_MS, ClockedConnection, VirtualClock
@@ -72,10 +73,10 @@ async def test_nothing_is_found_in_a_queue_that_has_everything(driver: QueueDriv
     await populate(driver)
     assert_consistent(driver)
     before = driver.snapshot()
-    assert await examine(driver, repair=True) == []
+    assert await examine(driver, Mode.REPAIR) == []
     assert driver.snapshot() == before
     await driver.purge()
-    assert await examine(driver, repair=True) == []
+    assert await examine(driver, Mode.REPAIR) == []
 
 
 @every_damage
@@ -101,7 +102,7 @@ async def test_damage_is_mended_and_every_task_reaches_its_end(
     before = driver.snapshot()
     touched = damage_to(driver, damage)
     found = await assert_mended(driver)
-    assert all(one.mended for one in found)
+    assert all(one.mended or one.kind == "orphan" for one in found)
     assert damage.kinds <= {one.kind for one in found}
     await deliver(driver)
     assert_consistent(driver)
@@ -148,7 +149,7 @@ async def test_repair_that_stops_midway_is_finished_by_the_next(
         do_all(driver, *[damage for damage in DAMAGES if damage.name in MANY])
         halting.what, halting.write, halting.aborted = what, write, ""
         try:
-            await examine(driver, repair=True)
+            await examine(driver, Mode.REPAIR)
         except CodeQError:
             assert halting.aborted
         aborted = halting.aborted
@@ -159,6 +160,19 @@ async def test_repair_that_stops_midway_is_finished_by_the_next(
         if not aborted:
             assert write > 1
             return
+
+
+async def test_what_is_damaged_again_as_soon_as_it_is_mended_is_left(driver: QueueDriver) -> None:
+    """It tells of what a last look sees, not of what it tried."""
+    name, found, looked = await driver.enqueue_one(), [], 0
+    async for look in doctor(driver, Mode.REPAIR).examine(driver.queue):
+        found += look.findings
+        looked += look.part == "keys"
+        if look.part == "keys":
+            driver.admin.call("ZADD", driver.key("t"), START_MS, name)
+    told = [(one.kind, one.where, one.mended) for one in found]
+    assert told == [("misplaced", "t", True)] * (looked - 1) + [("misplaced", "t", False)]
+    assert looked > 1
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -178,7 +192,7 @@ async def test_what_was_set_aside_is_never_overwritten(driver: QueueDriver) -> N
     driver.admin.call("SET", driver.key("t"), "mine")
     await assert_mended(driver)
     driver.admin.call("SET", driver.key("t"), "theirs")
-    found = await examine(driver, repair=True)
+    found = await examine(driver, Mode.REPAIR)
     assert [(one.kind, one.mended) for one in found] == [("wrong_type", False)]
     assert driver.admin.call("GET", driver.key("t").replace(b"}:", b"}:aside:")) == b"mine"
     assert driver.admin.call("GET", driver.key("t")) == b"theirs"
@@ -196,13 +210,47 @@ async def test_no_number_is_given_twice_when_the_latest_is_forgotten(driver: Que
     assert (await driver.take_one()).fence > lease.fence
 
 
+async def test_acked_tasks_whose_rows_are_gone_are_kept_till_somebody_decides(
+    driver: QueueDriver,
+) -> None:
+    names = await driver.enqueue(*[task(priority=7)] * 3, keyed("a"), task(labels=LABELS))
+    driver.admin.call("DEL", driver.key("m"))
+    bodies = driver.snapshot().bodies
+    for mode in (Mode.LOOK, Mode.REPAIR, Mode.REPAIR):
+        found = await examine(driver, mode)
+        assert [(one.kind, one.mended) for one in found] == [("orphan", False)] * 5
+        assert {one.task_id for one in found} == {driver.id(name) for name in names}
+        assert driver.snapshot().bodies == bodies
+
+
 async def test_body_without_a_row_becomes_a_task_if_asked_for(driver: QueueDriver) -> None:
-    name = await driver.enqueue_one(priority=7)
-    driver.admin.call("HDEL", driver.key("m"), name)
+    names = await driver.enqueue(*[task(priority=7, labels=LABELS)] * 4, keyed("a", priority=7))
+    driver.admin.call("DEL", driver.key("m"))
     driver.clock.advance(1)
-    assert {one.kind for one in await assert_mended(driver, restore=True)} == {"no_row"}
+    await examine(driver, Mode.REPAIR)
+    found = {one.kind for one in await examine(driver, Mode.RESTORE)}
+    assert found == {"no_row", "wrong_key"}  # the new row gets its key back
+    assert await examine(driver) == []
     assert_consistent(driver)
-    assert await driver.claim_names() == [name]
+    assert sorted(await driver.claim_names()) == sorted(names)
+
+
+async def test_body_without_a_row_is_removed_if_asked_for(driver: QueueDriver) -> None:
+    kept, lost = await driver.enqueue(task(), task(labels=LABELS, expire_ms=FAR_MS))
+    driver.admin.call("HDEL", driver.key("m"), lost)
+    found = await examine(driver, Mode.DISCARD)
+    assert ("orphan", driver.id(lost), True) in {(o.kind, o.task_id, o.mended) for o in found}
+    assert await examine(driver) == []
+    state = driver.snapshot()
+    assert (list(state.bodies), state.outcomes, state.expiries) == ([kept], {}, {})
+    assert_consistent(driver)
+
+
+async def test_body_under_a_name_that_no_task_has_is_removed(driver: QueueDriver) -> None:
+    driver.admin.call("HSET", driver.key("b"), "x", "body")
+    found = await examine(driver, Mode.REPAIR)
+    assert [(one.kind, one.mended) for one in found] == [("stray", True)]
+    assert await examine(driver) == []
 
 
 async def test_acked_task_whose_row_is_gone_is_never_removed(driver: QueueDriver) -> None:
@@ -226,7 +274,7 @@ async def test_acked_task_whose_row_is_gone_is_never_removed(driver: QueueDriver
 async def test_task_without_a_body_fails_and_is_not_redriven(driver: QueueDriver) -> None:
     name = await driver.enqueue_one()
     driver.admin.call("HDEL", driver.key("b"), name)
-    assert [one.kind for one in await examine(driver, repair=True)] == ["no_body"]
+    assert [one.kind for one in await examine(driver, Mode.REPAIR)] == ["no_body"]
     assert driver.meta(name).state == TaskState.FAILED
     assert driver.snapshot().texts("e")[name] == b"damaged"
     assert await driver.redrive(name) == [(b"UNKNOWN", TaskState.FAILED)]
@@ -289,7 +337,7 @@ async def test_clock_that_goes_back_while_it_looks_makes_nothing_of_tasks_a_find
     await populate(driver)
     driver.clock.advance(20)
     await driver.sweep()
-    found, looks = [], doctor(driver, repair=True).examine(driver.queue)
+    found, looks = [], doctor(driver, Mode.REPAIR).examine(driver.queue)
     async for look in looks:
         found += look.findings
         if look.part == "m" and driver.clock.ms > START_MS:
@@ -298,60 +346,3 @@ async def test_clock_that_goes_back_while_it_looks_makes_nothing_of_tasks_a_find
             await driver.enqueue(*[task(priority=9)] * 3)
     assert {(one.kind, one.where) for one in found} == {("wrong_score", "x")}
     assert_consistent(driver)
-
-
-class TestRegistry:
-    async def findings(self, driver: QueueDriver, *, repair: bool) -> set[tuple[str, str, str]]:
-        looking = doctor(driver, repair=repair)
-        return {
-            (one.kind, one.where, one.entry)
-            async for look in looking.examine_registry()
-            for one in look.findings
-        }
-
-    @pytest.mark.parametrize(
-        ("command", "expected"),
-        [
-            (("HDEL", "names", "acme/RENDER"), {("unindexed", "numbers", "acme/RENDER")}),
-            (("HDEL", "numbers", "{n}"), {("unindexed", "names", "acme/RENDER")}),
-            (("SET", "last", "1"), {("behind", "numbers", "{n}"), ("behind", "numbers", "{o}")}),
-            (("HSET", "numbers", "x", "acme/RENDER"), {("stray", "numbers", "x")}),
-            (("HSET", "numbers", "5", "nonsense"), {("stray", "numbers", "5")}),
-            (("HSET", "names", "nonsense", "5"), {("stray", "names", "nonsense")}),
-        ],
-        ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
-    )
-    async def test_damage_is_told_and_mended(
-        self,
-        clocked: ClockedConnection,
-        driver: QueueDriver,
-        command: tuple[str, ...],
-        expected: set[tuple[str, str, str]],
-    ) -> None:
-        registry = Registry(clocked)
-        other = await registry.open("acme", "OTHER")
-        queue = await registry.open("acme", "RENDER")
-        assert await self.findings(driver, repair=False) == set()
-        numbers = {"n": str(queue.number), "o": str(other.number)}
-        first, key, *rest = (part.format(**numbers) for part in command)
-        driver.admin.call(first, f"codeq:{{registry}}:{key}", *rest)
-        told = {(k, w, entry.format(**numbers)) for k, w, entry in expected}
-        found = await self.findings(driver, repair=False)
-        assert found <= told
-        assert found
-        assert await self.findings(driver, repair=True) <= told
-        assert await self.findings(driver, repair=True) == set()
-        again = Registry(clocked)
-        await again.refresh()
-        assert (await again.find("acme", "RENDER")).number == queue.number
-        assert {known.number for known in again.known()} == {queue.number, other.number}
-
-    async def test_queue_that_lost_its_number_gets_another(
-        self, clocked: ClockedConnection, driver: QueueDriver
-    ) -> None:
-        await driver.enqueue_one()
-        found = {("unregistered", "names", "acme/RENDER")}
-        assert await self.findings(driver, repair=False) == found
-        assert await self.findings(driver, repair=True) == found
-        assert await self.findings(driver, repair=False) == set()
-        assert (await Registry(clocked).find("acme", "RENDER")).number > 0

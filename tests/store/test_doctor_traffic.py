@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typing_extensions import override
 
+from codeq_grpc.core.findings import Mode
 from tests.store.test_random_walks import Walk, live_on
 from tests.support.consistency import inconsistencies
 from tests.support.examined import examine
@@ -36,10 +37,10 @@ async def move(walk: Walk, stop: asyncio.Event) -> int:
     return steps
 
 
-@pytest.mark.parametrize("repair", [False, True], ids=["looks", "mends"])
+@pytest.mark.parametrize("mode", [Mode.LOOK, Mode.RESTORE, Mode.DISCARD], ids=str)
 @pytest.mark.parametrize("seed", range(2))
 async def test_nothing_is_found_while_everything_moves(
-    driver: QueueDriver, seed: int, repair: bool
+    driver: QueueDriver, seed: int, mode: Mode
 ) -> None:
     stop, steps, found = asyncio.Event(), [], []
     async with asyncio.TaskGroup() as group:
@@ -47,7 +48,7 @@ async def test_nothing_is_found_while_everything_moves(
         walkers = [Walk(driver, 100 * seed), *others]
         walks = [group.create_task(move(walker, stop)) for walker in walkers]
         for _ in range(LOOKS):
-            found += await examine(driver, repair=repair)
+            found += await examine(driver, mode)
         stop.set()
         steps = [await walk for walk in walks]
     assert found == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from codeq_grpc.core.task import Ending, TaskState
+from codeq_grpc.core.records import Idempotency
+from codeq_grpc.core.task import Conflict, Ending, TaskState
 from codeq_grpc.store.rows import attempts_of
 from codeq_grpc.store.tasks import DONE, LOST, Special
 from tests.support.clock import START_MS
@@ -174,3 +175,31 @@ async def test_lease_shorter_than_the_limit_runs_out_as_a_lease(driver: QueueDri
         TaskState.FAILED,
         Ending.EXPIRE,
     )
+
+
+@pytest.mark.parametrize("conflict", [Conflict.USE_EXISTING, Conflict.FAIL])
+async def test_repeat_that_comes_after_the_task_has_expired_is_told_of_it(
+    driver: QueueDriver, conflict: Conflict
+) -> None:
+    """It settles what came of the first: "refused" would mean that there is no task."""
+    key = Idempotency("k", b"d" * 16, 0, conflict)
+    new = task(expire_ms=EXPIRE_MS, idempotency=key)
+    (name,) = await driver.enqueue(new)
+    for expected in (TaskState.PENDING, TaskState.EXPIRED):
+        move_to(driver, EXPIRE_MS)
+        (told,) = (await driver.add(new)).specials.values()
+        word = b"EXISTS" if conflict == Conflict.FAIL else b"EXISTING"
+        assert told == Special(word, name, expected)
+        await driver.reap()
+    other = task(expire_ms=EXPIRE_MS, idempotency=key._replace(key="other"))
+    assert [s.word for s in (await driver.add(other)).specials.values()] == [b"OVERDUE"]
+
+
+async def test_replacement_that_comes_too_late_changes_nothing(driver: QueueDriver) -> None:
+    key = Idempotency("k", b"d" * 16, 0, Conflict.REPLACE)
+    await driver.enqueue(task(b"old", idempotency=key))
+    before = driver.snapshot().bodies
+    move_to(driver, EXPIRE_MS)
+    added = await driver.add(task(b"new", expire_ms=EXPIRE_MS, idempotency=key))
+    assert [s.word for s in added.specials.values()] == [b"OVERDUE"]
+    assert driver.snapshot().bodies == before

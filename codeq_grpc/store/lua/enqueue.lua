@@ -25,8 +25,7 @@
 local not_after, atomic, attempts = tonumber(ARGV[1]), ARGV[2] == '1', tonumber(ARGV[3])
 if not_after > 0 and Q.now > not_after then return { 'LATE', Q.now } end
 local REFUSALS = { EXISTS = true, MISMATCH = true, FULL = true, OVERDUE = true }
-local room = math.huge
-if Q.backlog > 0 then room = Q.backlog - unended() end
+local room = Q.backlog > 0 and Q.backlog - unended() or math.huge
 if Q.attempts > 0 then attempts = Q.attempts end
 
 local function read_task(at)
@@ -63,9 +62,10 @@ end
 
 local function judge(new, id)
   local expiry = new.row[FIXED] ~= '' and fixed(new.row).expiry
-  if expiry and expiry <= new.row[TIME] then return 'OVERDUE', id, 0 end
-  local word, name, state
-  if new.digest then word, name, state = settle(new) end
+  local is_overdue, word, name, state = expiry and expiry <= new.row[TIME], nil, nil, nil
+  local settles = not is_overdue or new.policy ~= REPLACE -- repeats, however late they come
+  if new.digest and settles then word, name, state = settle(new) end
+  if is_overdue and not word then return 'OVERDUE', id, 0 end
   if not word and room < 1 then return 'FULL', id, 0 end
   if not word then room = room - 1 end
   return word, name or id, state or 0

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- Looks at a part of a queue, tells what is wrong there and, if asked to, sets it right at once.
 -- KEYS: s w h m b o z l y t d c a e g u ux v k kw p f x r
--- ARGV: 1 to mend, 1 to make tasks of bodies that none accounts for, the server's max_attempts,
---   error to keep of a task that cannot run, what to look at; if that is a key, cursor and how
---   much; if UNLISTED, TWICE or UNFOLLOWED, then id, latest change and a parent or '' of each task
---   that seemed so
+-- ARGV: 1 to mend, RESTORE to make tasks of bodies that none accounts for or DISCARD to remove
+--   them, the server's max_attempts, error to keep of a task that cannot run, what to look at; if
+--   that is a key, cursor and how much; if UNLISTED, TWICE or UNFOLLOWED, id, latest change and
+--   a parent or '' of each task that seemed so
 -- Reply: OK, now, cursor, how many it looked at; in a list what is wrong, with which key
 --   and entry or id of each finding; in a list id, priority, latest change, 1 if it may stand twice
 --   of each task that must stand in a list; in a list id, latest change and parents of each that
@@ -19,7 +19,7 @@
 -- @include flush
 -- @include labels
 -- @include sound
-local MEND, RESTORE, ATTEMPTS, PROBLEM = ARGV[1] == '1', ARGV[2] == '1', tonumber(ARGV[3]), ARGV[4]
+local MEND, MODE, ATTEMPTS, PROBLEM = ARGV[1] == '1', ARGV[2], tonumber(ARGV[3]), ARGV[4]
 -- @include verify
 -- @include verify_rows
 local HASHES = { m = m, b = b, o = o, u = u, k = k, p = p, g = g, h = h }

@@ -1,18 +1,36 @@
 #!lua flags=allow-oom
--- Looks at a part of the registry: each number leads to a name, each name to a number of its own.
+-- Looks at the keys of the registry as such, or at a part of it: each number leads to a name, each
+-- name to a number of its own.
 -- KEYS: last numbers names
--- ARGV: 1 to mend, numbers or names, cursor, how much
--- Reply: OK, cursor, then what is wrong, with which key, and the number or name of each finding
-local MEND, what = ARGV[1] == '1', ARGV[2]
-local reply, latest = { 'OK', '0' }, tonumber(redis.call('GET', last)) or 0
+-- ARGV: 1 to mend, keys or numbers or names, cursor, how much
+-- Reply: OK, cursor, then what is wrong, with which key, and the number, name, type or text of each
+--   finding
+local MEND, what, QUEUES = ARGV[1] == '1', ARGV[2], 2 ^ 40 -- ids have 5 bytes for it
+local reply, latest = { 'OK', '0' }, nil
 
-local function tell(kind, about)
+local function tell(kind, where, about)
   local n = #reply
-  reply[n + 1], reply[n + 2], reply[n + 3] = kind, what, about
+  reply[n + 1], reply[n + 2], reply[n + 3] = kind, where, about
+end
+-- @include typed
+
+local function is_number(text)
+  return text:find('^%d+$') and #text < 14 and tonumber(text) < QUEUES
 end
 
 local function is_right(number, name)
-  return number:find('^%d+$') and #number < 14 and name:find('^[%w._-]+/.')
+  return is_number(number) and name:find('^[%w._-]+/.')
+end
+
+-- Without the last number, those that were given tell what it was.
+local function check_keys()
+  check_key('hash', 'numbers', numbers)
+  check_key('hash', 'names', names)
+  local where = 'last'
+  local text = check_key('string', where, last) and redis.call('GET', last)
+  if not text or is_number(text) then return end
+  tell('bad_field', where, text:sub(1, 100))
+  if MEND then redis.call('SET', last, '0') end
 end
 
 -- A last number that differs makes servers read the registry anew.
@@ -23,16 +41,16 @@ end
 
 local function check_number(number, name)
   if not is_right(number, name) then
-    tell('stray', number)
+    tell('stray', what, number)
     if MEND then redis.call('HDEL', numbers, number) end
     return
   end
   if not redis.call('HGET', names, name) then
-    tell('unindexed', name)
+    tell('unindexed', what, name)
     if MEND then redis.call('HSET', names, name, number) end
   end
   if tonumber(number) > latest then
-    tell('behind', number)
+    tell('behind', what, number)
     if MEND then set_last(tonumber(number)) end
   end
 end
@@ -41,7 +59,7 @@ local function check_name(name, number)
   local known = redis.call('HGET', numbers, number)
   if known == name then return end
   local is_lost = not known and is_right(number, name)
-  tell(is_lost and 'unindexed' or 'stray', name)
+  tell(is_lost and 'unindexed' or 'stray', what, name)
   if not MEND then return end
   if is_lost then
     redis.call('HSET', numbers, number, name)
@@ -51,6 +69,11 @@ local function check_name(name, number)
   set_last(0)
 end
 
+if what == 'keys' then
+  check_keys()
+  return reply
+end
+latest = tonumber(redis.call('GET', last)) or 0
 local key = what == 'numbers' and numbers or names
 local found = redis.call('HSCAN', key, ARGV[3], 'COUNT', tonumber(ARGV[4]))
 for i = 1, #found[2], 2 do

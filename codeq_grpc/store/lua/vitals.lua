@@ -20,15 +20,7 @@ local function tell(what, where, about)
   reply[n + 1], reply[n + 2], reply[n + 3] = what, where, about
 end
 
-local function check_key(kind, where, key)
-  local found = redis.call('TYPE', key).ok
-  if found == 'none' then return end
-  if found ~= kind then tell('wrong_type', where, found) end
-  if redis.call('PTTL', key) >= 0 then
-    tell('expiring', where, '')
-    if MEND then redis.call('PERSIST', key) end
-  end
-end
+-- @include typed
 
 local function is_integer(text)
   return text:find('^%-?%d+$') ~= nil and #text < 17

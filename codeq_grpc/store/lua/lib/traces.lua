@@ -1,8 +1,8 @@
 -- What tasks have elsewhere: bodies, concurrency keys that they hold, windows of idempotency keys,
 -- receipts of claims. Needs s h m b o z l y t d c a e g u ux k kw.
 
--- A body without a row is what an aborted enqueue leaves, unless something tells of an attempt, an
--- end, or of somebody who waits for it.
+-- A body without a row may be what an aborted enqueue left, or all that is left of a task that was
+-- acked. It was a task if something tells of an attempt, an end, or of somebody who waits for it.
 local function is_proven(id, stands)
   for _, index in ipairs({ l, t, d, c, a }) do
     if stands[index][1] then return true end
@@ -18,12 +18,12 @@ local function check_bodies(found)
   for i = 1, #found, 2 do ids[#ids + 1] = found[i] end
   for i, row in ipairs(safe_rows(ids)) do
     local stands = not row and #ids[i] == 7 and scores_of({ ids[i] })
-    if stands and (RESTORE or is_proven(ids[i], stands)) then
+    if stands and (MODE == 'RESTORE' or is_proven(ids[i], stands)) then
       tell('no_row', 'm', ids[i])
       rebuild(ids[i], stands, 1)
     elseif not row then
-      tell('orphan', 'b', ids[i])
-      put(unneeded, b, ids[i])
+      tell(stands and 'orphan' or 'stray', 'b', ids[i])
+      if not stands or MODE == 'DISCARD' then put(unneeded, b, ids[i]) end
     end
   end
 end
