@@ -24,6 +24,7 @@ from codeq_grpc.broker.doctor import Doctor
 from codeq_grpc.broker.lines import Lines
 from codeq_grpc.broker.queues import Queues
 from codeq_grpc.broker.reports import Reports
+from codeq_grpc.broker.schemas import Schemas
 from codeq_grpc.broker.selecting import Searches
 from codeq_grpc.broker.streams import Streams
 from codeq_grpc.broker.tasks import Tasks
@@ -71,7 +72,8 @@ from codeq_grpc.store.upkeep import Errors, Upkeep
 from codeq_grpc.store.wakeups import Wakeups
 from codeq_grpc.transport.certificates import BadCertificate, check_client
 from codeq_grpc.wire import problems
-from codeq_grpc.wire.specs import SpecChecker
+from codeq_grpc.wire.queues import payload_schema
+from codeq_grpc.wire.specs import SpecChecker, opened
 
 if TYPE_CHECKING:
     import socket
@@ -138,6 +140,8 @@ class App:
         self._store = TaskStore(self.connection, retry=retry, lease_ms=lease_ms)
         self._reads = Reads(self.connection)
         self._upkeep = Upkeep(self.connection)
+        queue_store = QueueStore(self.connection)
+        self._schemas = Schemas(queue_store, payload_schema, opened)
         self._background = Background()
         self._wakeups = Wakeups(self.connection, self.server_id, _LostWakeups(settings).log)
         lines = Lines(self.server_id, self._registry, self._store, self._background)
@@ -177,7 +181,7 @@ class App:
         self.engine = engines.choose(
             settings.grpc_engine, settings.grpc_host, tls=settings.grpc_tls
         )
-        self._server = self._build_server(retry, lease_ms)
+        self._server = self._build_server(retry, lease_ms, queue_store)
 
     def _ways(self) -> tuple[Way, ...]:
         """Kinds of credentials beside static tokens, in the order in which they are asked."""
@@ -190,10 +194,12 @@ class App:
         store = TrailStore(self.connection, retention_ms=max(1, retention_ms))
         return Trail(store, self._registry)
 
-    def _build_server(self, retry: RetryPolicy, lease_ms: int) -> grpc.aio.Server:
+    def _build_server(
+        self, retry: RetryPolicy, lease_ms: int, queue_store: QueueStore
+    ) -> grpc.aio.Server:
         settings = self._settings
         admin = AdminServicer(
-            brokers := self._brokers(),
+            brokers := self._brokers(queue_store),
             retry=retry,
             lease_ms=lease_ms,
             retention_ms=_retention_ms(settings),
@@ -219,23 +225,22 @@ class App:
         waits = self._durability.level.waits
         return [self._gate, *([DurabilityInterceptor(self._durability)] if waits else [])]
 
-    def _brokers(self) -> Brokers:
+    def _brokers(self, queue_store: QueueStore) -> Brokers:
         registry, store, reads, waiters = (
             *(self._registry, self._store),
             *(self._reads, self._waiters),
         )
         owe, sweep = self._courier.owe, self._sweeper.sweep
         searches = Searches(registry, reads)
-        queue_store = QueueStore(self.connection)
         return Brokers(
-            tasks=Tasks(registry, store, reads, self._upkeep, waiters, owe),
+            tasks=Tasks(registry, store, reads, self._upkeep, waiters, self._schemas, owe),
             claims=self._claims,
             reports=Reports(registry, store, waiters, owe),
             streams=self._streams,
             searches=searches,
             bulk=Bulk(registry, store, searches, waiters, owe),
             watches=self._watches,
-            queues=Queues(registry, queue_store, reads, self._presence, sweep),
+            queues=Queues(registry, queue_store, reads, self._presence, self._schemas, sweep),
             presence=self._presence,
             api_keys=self._api_keys,
             trail=self._trail,
@@ -248,6 +253,7 @@ class App:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.connection.close)
             stack.callback(self._durability.close)
+            stack.push_async_callback(self._schemas.close)
             await stack.enter_async_context(self._daemons())
             grpc_port, target = stack.enter_context(self._entrances.grpc(self._server))
             # It outlives the draining, to tell of it.

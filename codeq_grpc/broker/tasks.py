@@ -15,16 +15,19 @@ from codeq_grpc.core.errors import (
     IdempotencyMismatch,
     InvalidField,
     QueueFull,
+    SchemaUnavailable,
     TaskExists,
 )
 from codeq_grpc.core.records import Record
 from codeq_grpc.core.task import TERMINAL, TaskState
 from codeq_grpc.store.keys import created_ms
-from codeq_grpc.store.rows import attempts_of, pack_new
+from codeq_grpc.store.rows import attempts_of, pack_invalid, pack_new
+from codeq_grpc.store.tasks import SchemaChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from codeq_grpc.broker.schemas import Schemas
     from codeq_grpc.broker.wakeups import Waiters
     from codeq_grpc.core.principal import Reach
     from codeq_grpc.core.records import NewTask
@@ -43,6 +46,8 @@ INDEXES = {
 
 
 _NOT_TRIED: Final = CodeQError()
+_TRIES: Final = 20
+"""Changes of a queue's payload schema that may come between."""
 
 
 class Enqueued(NamedTuple):
@@ -84,6 +89,7 @@ class Tasks:
         reads: Reads,
         upkeep: Upkeep,
         waiters: Waiters,
+        schemas: Schemas,
         owed: Callable[[Queue], None],
     ) -> None:
         self._registry = registry
@@ -91,6 +97,7 @@ class Tasks:
         self._reads = reads
         self._upkeep = upkeep
         self._waiters = waiters
+        self._schemas = schemas
         self._owed = owed
 
     async def enqueue(
@@ -177,13 +184,32 @@ class Tasks:
         self, tenant: str, command: str, tasks: Sequence[NewTask], *, atomic: bool
     ) -> list[Enqueued | CodeQError]:
         queue = await self._registry.open(tenant, command)
-        added = await self._store.enqueue(queue, [pack_new(task) for task in tasks], atomic=atomic)
+        added, faults = await self._add(queue, tasks, atomic=atomic)
         if added.owed:
             self._owed(queue)
-        results = [_result(queue, i, task, added) for i, task in enumerate(tasks)]
+        results = [
+            faults[i] if _is_invalid(i, added) else _result(queue, i, task, added)
+            for i, task in enumerate(tasks)
+        ]
         if added.refused:
             raise next(result for result in results if isinstance(result, CodeQError))
         return results
+
+    async def _add(
+        self, queue: Queue, tasks: Sequence[NewTask], *, atomic: bool
+    ) -> tuple[Added, dict[int, CodeQError]]:
+        """What was added under the queue's payload schema, and what is wrong with payloads."""
+        for _ in range(_TRIES):
+            known = self._schemas.known(queue)
+            faults = await self._schemas.faults(known, tasks)
+            new = [(pack_invalid if i in faults else pack_new)(t) for i, t in enumerate(tasks)]
+            try:
+                added = await self._store.enqueue(queue, new, atomic=atomic, schema=known.label)
+            except SchemaChanged:
+                await self._schemas.learn(queue)
+            else:
+                return added, faults
+        raise SchemaUnavailable("the payload schema of the queue changes too often")
 
     async def get(self, reach: Reach, task_id: str, *, full: bool, wait: float) -> Record:
         """One task, when it has ended or after `wait` seconds; raises TaskNotFound."""
@@ -246,6 +272,11 @@ def _state_of(task: NewTask, now_ms: int) -> TaskState:
         return TaskState.BLOCKED
     later = task.when < 0 or task.when > now_ms
     return TaskState.SCHEDULED if later else TaskState.PENDING
+
+
+def _is_invalid(index: int, added: Added) -> bool:
+    special = added.specials.get(index)
+    return special is not None and special.word == b"INVALID"
 
 
 def _result(queue: Queue, index: int, task: NewTask, added: Added) -> Enqueued | CodeQError:

@@ -52,6 +52,19 @@ class PayloadTooLarge(InvalidField):
     reason = "PAYLOAD_TOO_LARGE"
 
 
+class PayloadInvalid(InvalidField):
+    """The payload is not what the queue's payload schema allows."""
+
+    reason = "PAYLOAD_INVALID"
+
+
+class SchemaUnavailable(CodeQError):
+    """Payloads cannot be checked now, as too many others are; call again in a moment."""
+
+    reason = "SCHEMA_UNAVAILABLE"
+    default_retry_after = 1.0
+
+
 class MalformedMessage(CodeQError):
     """The request is not a valid protobuf message of its type."""
 

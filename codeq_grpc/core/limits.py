@@ -17,6 +17,7 @@ BATCH_BYTES: Final = 3 << 20
 MORE_BYTES: Final = MESSAGE_BYTES - BATCH_BYTES - (128 << 10)
 """Specs in a reply beyond which no further queue is asked: it may give one of BATCH_BYTES."""
 PAYLOAD_BYTES: Final = 1 << 20
+SCHEMA_BYTES: Final = 64 << 10
 ERROR_BYTES: Final = 160 << 10
 CHECKPOINT_BYTES: Final = 256 << 10
 HISTORY_BYTES: Final = 160 << 10

@@ -31,6 +31,8 @@ three characters for each byte outside ASCII."""
 CODES: Final[dict[type[errors.CodeQError], grpc.StatusCode]] = {
     errors.InvalidField: grpc.StatusCode.INVALID_ARGUMENT,
     errors.PayloadTooLarge: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.PayloadInvalid: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.SchemaUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.MalformedMessage: grpc.StatusCode.INVALID_ARGUMENT,
     errors.TaskNotFound: grpc.StatusCode.NOT_FOUND,
     errors.QueueNotFound: grpc.StatusCode.NOT_FOUND,

@@ -273,6 +273,12 @@ QUEUES: Final = [
     ),
     Case(
         "UpdateQueue",
+        lambda n: update(payload_schema="{}" + " " * (n - 2)),
+        *upto(limits.SCHEMA_BYTES),
+        "queue.payload_schema",
+    ),
+    Case(
+        "UpdateQueue",
         lambda n: update(retry_policy={"max_attempts": n}),
         *upto(limits.ATTEMPTS_MAX, 1),
         f"{POLICY}.max_attempts",

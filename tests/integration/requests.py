@@ -96,7 +96,7 @@ def _policy() -> task_pb2.RetryPolicy:
 def _spec(lease: task_pb2.LeaseRef, **when: Any) -> task_pb2.TaskSpec:
     return task_pb2.TaskSpec(
         command="RENDER",
-        payload=task_pb2.Payload(data=b"data", content_type="text/plain"),
+        payload=task_pb2.Payload(data=b'"data"', content_type="application/json"),
         priority=5,
         lease_duration=MINUTE,
         attempt_timeout=MINUTE,
@@ -139,6 +139,7 @@ def _queue() -> queue_pb2.Queue:
         retain_payload=True,
         paused=True,
         pause_reason="why",
+        payload_schema="true",
     )
 
 
