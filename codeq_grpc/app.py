@@ -9,13 +9,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from codeq_grpc.auth import api_keys
-from codeq_grpc.auth.authenticator import Authenticator, Way
-from codeq_grpc.auth.certificates import Certificates
 from codeq_grpc.auth.credentials import hash_token
-from codeq_grpc.auth.outside import Outside
-from codeq_grpc.auth.tokens import Tokens
-from codeq_grpc.broker.api_keys import ApiKeys
 from codeq_grpc.broker.background import Background
 from codeq_grpc.broker.bulk import Bulk
 from codeq_grpc.broker.claims import Claims
@@ -28,11 +22,10 @@ from codeq_grpc.broker.schemas import Schemas
 from codeq_grpc.broker.selecting import Searches
 from codeq_grpc.broker.streams import Streams
 from codeq_grpc.broker.tasks import Tasks
-from codeq_grpc.broker.trail import Trail
 from codeq_grpc.broker.wakeups import Waiters
 from codeq_grpc.broker.watches import Watches
 from codeq_grpc.broker.workers import Presence
-from codeq_grpc.core import limits
+from codeq_grpc.callers import Callers
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.core.ports import Ports
@@ -47,16 +40,14 @@ from codeq_grpc.entrances import Entrances
 from codeq_grpc.gateway.app import Gateway
 from codeq_grpc.rpc import engines
 from codeq_grpc.rpc.admin_service import AdminServicer
-from codeq_grpc.rpc.audit import Auditor, audited
+from codeq_grpc.rpc.audit import audited
 from codeq_grpc.rpc.brokers import Brokers
 from codeq_grpc.rpc.budgets import Budgets, Failures, Places
 from codeq_grpc.rpc.codeq_service import CodeQServicer
 from codeq_grpc.rpc.durability import DurabilityInterceptor
 from codeq_grpc.rpc.health import SERVICES, Health, HealthServicer
-from codeq_grpc.rpc.interceptors import AuthInterceptor, ErrorInterceptor
+from codeq_grpc.rpc.interceptors import ErrorInterceptor
 from codeq_grpc.rpc.server import build_server
-from codeq_grpc.rpc.sessions import Sessions
-from codeq_grpc.store.api_keys import ApiKeyStore
 from codeq_grpc.store.connection import Connection, Tls
 from codeq_grpc.store.durability import WAITS, Durability
 from codeq_grpc.store.embedded import StateInUse, StoreDidNotStart, embedded_store
@@ -67,7 +58,6 @@ from codeq_grpc.store.queues import QueueStore
 from codeq_grpc.store.reads import Reads
 from codeq_grpc.store.registry import Registry
 from codeq_grpc.store.tasks import TaskStore
-from codeq_grpc.store.trail import TrailStore
 from codeq_grpc.store.upkeep import Errors, Upkeep
 from codeq_grpc.store.wakeups import Wakeups
 from codeq_grpc.transport.certificates import BadCertificate, check_client
@@ -167,32 +157,15 @@ class App:
             watches=Places(*settings.places("max_watches")),
             requests=(settings.max_request_bytes, settings.max_request_bytes_per_principal),
         )
-        self._outside = Outside(settings.known_issuers(), settings.lookup())
-        self._trail = self._make_trail()
-        everything = settings.audit == "all"
-        self._auditor = Auditor(self._trail, self._background, everything=everything)
+        self._callers = Callers(settings, self.connection, self._registry, self._background)
         self.health = Health(
-            self.connection, self._durability, self._budgets.under_way, self._trail.facts
+            self.connection, self._durability, self._budgets.under_way, self._callers.trail.facts
         )
-        authenticator = Authenticator(Tokens(settings.principals()), self._ways())
-        self._gate = AuthInterceptor(authenticator, Certificates.of(settings.certified()))
-        self._sessions = Sessions(authenticator.verify)
         self._entrances = Entrances(settings)
         self.engine = engines.choose(
             settings.grpc_engine, settings.grpc_host, tls=settings.grpc_tls
         )
         self._server = self._build_server(retry, lease_ms, queue_store)
-
-    def _ways(self) -> tuple[Way, ...]:
-        """Kinds of credentials beside static tokens, in the order in which they are asked."""
-        store = ApiKeyStore(self.connection)
-        self._api_keys = ApiKeys(store)
-        return (api_keys.ApiKeys(store.find, self._api_keys.used), *self._outside.ways)
-
-    def _make_trail(self) -> Trail:
-        retention_ms = int(self._settings.audit_retention_days * limits.DAY)
-        store = TrailStore(self.connection, retention_ms=max(1, retention_ms))
-        return Trail(store, self._registry)
 
     def _build_server(
         self, retry: RetryPolicy, lease_ms: int, queue_store: QueueStore
@@ -207,13 +180,14 @@ class App:
         )
         servicer = CodeQServicer(SpecChecker(payload_bytes=settings.max_payload_bytes), brokers)
         failures = Failures(settings.max_failures_per_second)
+        callers = self._callers
         errors = ErrorInterceptor(
-            self._budgets, failures, self._sessions, self._auditor, eager=self.engine.eager
+            self._budgets, failures, callers.sessions, callers.auditor, eager=self.engine.eager
         )
         queue_service, admin_service = SERVICES
         return build_server(
-            audited(servicer, queue_service, self._auditor),
-            audited(admin, admin_service, self._auditor),
+            audited(servicer, queue_service, callers.auditor),
+            audited(admin, admin_service, callers.auditor),
             HealthServicer(self.health),
             (errors, *self._gates()),
             engine=self.engine,
@@ -223,7 +197,7 @@ class App:
 
     def _gates(self) -> list[grpc.aio.ServerInterceptor]:
         waits = self._durability.level.waits
-        return [self._gate, *([DurabilityInterceptor(self._durability)] if waits else [])]
+        return [self._callers.gate, *([DurabilityInterceptor(self._durability)] if waits else [])]
 
     def _brokers(self, queue_store: QueueStore) -> Brokers:
         registry, store, reads, waiters = (
@@ -242,8 +216,8 @@ class App:
             watches=self._watches,
             queues=Queues(registry, queue_store, reads, self._presence, self._schemas, sweep),
             presence=self._presence,
-            api_keys=self._api_keys,
-            trail=self._trail,
+            api_keys=self._callers.api_keys,
+            trail=self._callers.trail,
         )
 
     @contextlib.asynccontextmanager
@@ -295,10 +269,7 @@ class App:
             self._sweeper.run,
             self._watches.run,
             self._presence.run,
-            self._api_keys.run,
-            self._sessions.run,
-            self._outside.run,
-            self._trail.run,
+            *self._callers.work(),
             *self._entrances.work(),
         )
         tasks = [asyncio.get_running_loop().create_task(_for_ever(one)) for one in work]
@@ -317,14 +288,13 @@ class App:
         self._waiters.drain()
         self._watches.drain()
         await self._streams.drain(self._settings.drain_seconds)
-        self._gate.close()
+        self._callers.gate.close()
         await asyncio.sleep(_CLOSING)
         await self._server.stop(max(_LAST_WORDS, ends_at - monotonic()))
         await self._background.drain(_LAST_WORDS)
-        await self._trail.flush()
+        await self._callers.leave()
         with contextlib.suppress(CodeQError):
             await self._presence.leave()
-            await self._api_keys.note()
         _log.info("stopped")
 
 

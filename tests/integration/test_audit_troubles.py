@@ -132,7 +132,7 @@ class Keys:
 @pytest.fixture
 def keys(server: Server) -> Keys:
     known = Keys()
-    server.app._gate._authenticator._ways = (known,)
+    server.app._callers.gate._authenticator._ways = (known,)
     return known
 
 
@@ -215,7 +215,7 @@ async def test_what_is_too_old_is_removed_where_nothing_more_is_written(
         await eventually(hidden)
         assert admin.call("XLEN", key) == 1
         await acme.enqueue()  # by which it is known here
-        await server.app._trail.forget()
+        await server.app._callers.trail.forget()
         assert admin.call("XLEN", key) == 0
 
 
