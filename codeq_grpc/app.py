@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from codeq_grpc.auth.credentials import hash_token
 from codeq_grpc.broker.background import Background
+from codeq_grpc.broker.backlogs import Backlogs
 from codeq_grpc.broker.bulk import Bulk
 from codeq_grpc.broker.claims import Claims
 from codeq_grpc.broker.dependencies import Dependencies
@@ -125,7 +126,8 @@ class App:
             settling=WAITS if settings.durability.waits else 0,
         )
         self._durability = Durability(self.connection, settings.durability)
-        self._registry = Registry(self.connection)
+        self._tenants = settings.tenant_rules()
+        self._registry = Registry(self.connection, self._tenants)
         retry, lease_ms = RetryPolicy(), settings.default_lease_seconds * 1000
         self._store = TaskStore(self.connection, retry=retry, lease_ms=lease_ms)
         self._reads = Reads(self.connection)
@@ -156,8 +158,11 @@ class App:
             streams=Places(*settings.places("max_streams")),
             watches=Places(*settings.places("max_watches")),
             requests=(settings.max_request_bytes, settings.max_request_bytes_per_principal),
+            tenants=self._tenants,
         )
-        self._callers = Callers(settings, self.connection, self._registry, self._background)
+        self._callers = Callers(
+            settings, self.connection, self._registry, self._background, self._tenants
+        )
         self.health = Health(
             self.connection, self._durability, self._budgets.under_way, self._callers.trail.facts
         )
@@ -178,7 +183,8 @@ class App:
             retention_ms=_retention_ms(settings),
             roles=settings.all_roles(),
         )
-        servicer = CodeQServicer(SpecChecker(payload_bytes=settings.max_payload_bytes), brokers)
+        checker = SpecChecker(payload_bytes=settings.max_payload_bytes)
+        servicer = CodeQServicer(checker, brokers, self._tenants)
         failures = Failures(settings.max_failures_per_second)
         callers = self._callers
         errors = ErrorInterceptor(
@@ -207,7 +213,10 @@ class App:
         owe, sweep = self._courier.owe, self._sweeper.sweep
         searches = Searches(registry, reads)
         return Brokers(
-            tasks=Tasks(registry, store, reads, self._upkeep, waiters, self._schemas, owe),
+            tasks=Tasks(
+                *(registry, store, reads, self._upkeep, waiters, self._schemas, owe),
+                Backlogs(registry, reads, self._tenants),
+            ),
             claims=self._claims,
             reports=Reports(registry, store, waiters, owe),
             streams=self._streams,

@@ -17,6 +17,7 @@ from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.rpc.audit import Auditor
 from codeq_grpc.rpc.interceptors import AuthInterceptor
 from codeq_grpc.rpc.sessions import Sessions
+from codeq_grpc.rpc.tenancy import Tenancy
 from codeq_grpc.store.api_keys import ApiKeyStore
 from codeq_grpc.store.trail import TrailStore
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from codeq_grpc.broker.background import Background
+    from codeq_grpc.core.quotas import Tenants
     from codeq_grpc.settings import Settings
     from codeq_grpc.store.connection import Connection
     from codeq_grpc.store.registry import Registry
@@ -38,6 +40,7 @@ class Callers:
         connection: Connection,
         registry: Registry,
         background: Background,
+        tenants: Tenants,
     ) -> None:
         retention_ms = int(settings.audit_retention_days * limits.DAY)
         self.trail = Trail(TrailStore(connection, retention_ms=max(1, retention_ms)), registry)
@@ -48,7 +51,8 @@ class Callers:
         # In the order in which they are asked.
         ways = (api_keys.ApiKeys(keys.find, self.api_keys.used), *self._outside.ways)
         authenticator = Authenticator(Tokens(settings.principals()), ways)
-        self.gate = AuthInterceptor(authenticator, Certificates.of(settings.certified()))
+        certificates = Certificates.of(settings.certified())
+        self.gate = AuthInterceptor(authenticator, Tenancy(tenants), certificates)
         self.sessions = Sessions(authenticator.verify)
 
     def work(self) -> tuple[Callable[[], Awaitable[None]], ...]:

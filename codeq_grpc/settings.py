@@ -28,15 +28,22 @@ from pydantic.alias_generators import to_camel
 
 from codeq_grpc.core.durability import Level
 from codeq_grpc.core.principal import ROLES, Principal, Scope
+from codeq_grpc.core.quotas import Tenants
 from codeq_grpc.identity_settings import TokenEntry
 from codeq_grpc.issuer_settings import IdentityClaims, IssuerEntry, check_identities
+from codeq_grpc.tenant_settings import QuotasEntry, check_tenants, read_tenants
 from codeq_grpc.transport_settings import TransportSettings
 
 if TYPE_CHECKING:
     from codeq_grpc.core.claims import Issuer, Lookup
 
 _BARE: Final = ("PORT", "REDIS_ADDR", "IDENTITY_SERVICE_URL", "IDENTITY_SERVICE_API_KEY")
-_STRUCTURED: Final = frozenset({"tokens", "roles", "issuers", "identity_claims", "certificates"})
+_STRUCTURED: Final = frozenset(
+    {
+        *("tokens", "roles", "issuers", "identity_claims", "certificates"),
+        *("tenants", "tenant_defaults"),
+    }
+)
 """Settings that stand in the environment as JSON."""
 _ADDRESS: Final = re.compile(r"[^/@?#\s]+")
 """A host, and a port or none."""
@@ -76,6 +83,9 @@ class Settings(TransportSettings):
     tokens_file: Path | None = Field(None)
     tokens: tuple[TokenEntry, ...] = ()
     roles: dict[str, tuple[Scope, ...]] = Field(default_factory=dict)
+    tenants: dict[str, QuotasEntry] = Field(default_factory=dict)
+    tenant_defaults: QuotasEntry = Field(default_factory=QuotasEntry)
+    strict_tenants: bool = False
     timezone: str = "UTC"
     log_level: Literal["debug", "info", "warning", "error"] = Field("info")
     log_format: Literal["json", "text"] = Field("json")
@@ -141,6 +151,11 @@ class Settings(TransportSettings):
             raise ValueError("must be HOST:PORT; a URL goes into redis_url")
         return value
 
+    @field_validator("tenants", mode="before")
+    @classmethod
+    def _tenants(cls, value: Any) -> Any:
+        return read_tenants(value)
+
     @field_validator("roles")
     @classmethod
     def _roles(cls, value: dict[str, tuple[Scope, ...]]) -> dict[str, tuple[Scope, ...]]:
@@ -173,6 +188,16 @@ class Settings(TransportSettings):
             raise ValueError("redis_ca_file, redis_cert_file: need a redis_url of rediss://")
         return self
 
+    @model_validator(mode="after")
+    def _known_tenants(self) -> Self:
+        check_tenants(
+            self.tenants,
+            self.tenant_defaults,
+            strict=self.strict_tenants,
+            payload_bytes=self.max_payload_bytes,
+        )
+        return self
+
     def all_roles(self) -> dict[str, frozenset[Scope]]:
         """Role -> scopes: those that codeQ has and those of the settings."""
         return {**ROLES, **{name: frozenset(scopes) for name, scopes in self.roles.items()}}
@@ -190,6 +215,11 @@ class Settings(TransportSettings):
         """A limit by its name: the server's, each principal's and each address's."""
         of_principal = getattr(self, f"{name}_per_principal")
         return getattr(self, name), of_principal, getattr(self, f"{name}_per_address")
+
+    def tenant_rules(self) -> Tenants:
+        """Who is served, and what each may have."""
+        named = {name: entry.quotas() for name, entry in self.tenants.items()}
+        return Tenants(named, self.tenant_defaults.quotas(), strict=self.strict_tenants)
 
     def principals(self) -> dict[str, Principal]:
         """Known tokens: SHA-256 -> principal."""

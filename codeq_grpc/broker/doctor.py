@@ -149,7 +149,7 @@ class Doctor:
         yield Look("", "keys", 0, findings)
         if any(map(_breaks_scripts, findings)):
             return
-        async for look in self._walk(self._examining.registry, ("numbers", "names")):
+        async for look in self._walk(self._examining.registry, ("numbers", "names", "order")):
             yield look
         scanned = -1
         while scanned:

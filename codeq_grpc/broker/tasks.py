@@ -15,7 +15,9 @@ from codeq_grpc.core.errors import (
     IdempotencyMismatch,
     InvalidField,
     QueueFull,
+    QuotaExceeded,
     SchemaUnavailable,
+    StoreUnavailable,
     TaskExists,
 )
 from codeq_grpc.core.records import Record
@@ -27,6 +29,7 @@ from codeq_grpc.store.tasks import SchemaChanged
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from codeq_grpc.broker.backlogs import Backlogs
     from codeq_grpc.broker.schemas import Schemas
     from codeq_grpc.broker.wakeups import Waiters
     from codeq_grpc.core.principal import Reach
@@ -91,6 +94,7 @@ class Tasks:
         waiters: Waiters,
         schemas: Schemas,
         owed: Callable[[Queue], None],
+        backlogs: Backlogs,
     ) -> None:
         self._registry = registry
         self._store = store
@@ -99,15 +103,34 @@ class Tasks:
         self._waiters = waiters
         self._schemas = schemas
         self._owed = owed
+        self._backlogs = backlogs
 
     async def enqueue(
         self, reach: Reach, tasks: Sequence[NewTask], *, atomic: bool
     ) -> list[Enqueued | CodeQError]:
-        """Adds tasks; one script call a queue, or a piece of a queue unless `atomic`.
+        """Adds tasks, as many as the tenant may have.
 
         What is wrong with one task is told for it, or raised if `atomic`. A store error is raised
         when nothing was added, and told for its items otherwise.
         """
+        tenant, added = reach.tenant, 0
+        taken = await self._backlogs.take(tenant, len(tasks), atomic=atomic)
+        try:
+            results = await self._enqueue_all(reach, tasks[:taken], atomic=atomic)
+            added = sum(map(_may_be_new, results))
+        except (StoreUnavailable, asyncio.CancelledError):
+            added = taken
+            raise
+        finally:
+            self._backlogs.put(tenant, taken, added)
+        if taken < len(tasks):
+            results += [self._backlogs.exceeded(tenant)] * (len(tasks) - taken)
+        return results
+
+    async def _enqueue_all(
+        self, reach: Reach, tasks: Sequence[NewTask], *, atomic: bool
+    ) -> list[Enqueued | CodeQError]:
+        """One script call a queue, or a piece of a queue unless `atomic`."""
         results: list[Enqueued | CodeQError] = [_NOT_TRIED] * len(tasks)
         ready = dict(enumerate(tasks))
         if any(task.depends_on for task in tasks):
@@ -128,7 +151,8 @@ class Tasks:
                     reach.tenant, command, [ready[i] for i in piece], atomic=atomic
                 )
             except CodeQError as error:
-                if not added and (len(pieces) == 1 or (command, piece) == pieces[0]):
+                of_all = atomic or not isinstance(error, QuotaExceeded)
+                if of_all and not added and (command, piece) == pieces[0]:
                     raise
                 for i in piece:
                     results[i] = error
@@ -265,6 +289,12 @@ class Tasks:
                 )
                 deleted += count
         return deleted, used
+
+
+def _may_be_new(result: Enqueued | CodeQError) -> bool:
+    if isinstance(result, CodeQError):
+        return isinstance(result, StoreUnavailable)
+    return result.created
 
 
 def _state_of(task: NewTask, now_ms: int) -> TaskState:

@@ -134,6 +134,27 @@ class TooManyKeys(CodeQError):
     default_retry_after = 60.0
 
 
+class QuotaExceeded(CodeQError):
+    """The tenant has as much as it may."""
+
+    reason = "QUOTA_EXCEEDED"
+
+    @classmethod
+    def of(cls, quota: str, limit: int, retry_after: float | None = None) -> QuotaExceeded:
+        """The usual form; with `retry_after` if it may have more by then."""
+        return cls(
+            f"the tenant's quota of {quota} is {limit}",
+            metadata={"quota": quota, "limit": str(limit)},
+            retry_after=retry_after,
+        )
+
+
+class TenantUnknown(CodeQError):
+    """This server does not serve the credential's tenant."""
+
+    reason = "TENANT_UNKNOWN"
+
+
 class TooManyCalls(CodeQError):
     """As many calls are under way as may be; call another server or later."""
 

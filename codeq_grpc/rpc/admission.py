@@ -15,21 +15,30 @@ if TYPE_CHECKING:
     from codeq_grpc.auth.credentials import Credential
     from codeq_grpc.auth.permissions import Access
     from codeq_grpc.core.principal import Principal, Scope
+    from codeq_grpc.rpc.tenancy import Tenancy
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
 
 def admit(
-    method: str, needed: Scope | Access, principal: Principal, credential: Credential
+    tenancy: Tenancy,
+    method: str,
+    needed: Scope | Access,
+    principal: Principal,
+    credential: Credential,
 ) -> None:
-    """From now on the call is this principal's. Raises ScopeMissing."""
+    """From now on the call is this principal's. Raises TenantUnknown, QuotaExceeded and
+    ScopeMissing.
+    """
     PRINCIPAL.set(principal)
+    tenancy.admit(principal.tenant)
     if not principal.lasting:
         CREDENTIAL.set(credential)
     check_scope(method, needed, principal)
 
 
 def admit_certified(
+    tenancy: Tenancy,
     certificates: Certificates,
     method: str,
     needed: Scope | Access,
@@ -38,7 +47,7 @@ def admit_certified(
 ) -> None:
     """Looks at the certificate of the connection: a credential, if it is listed. `shown` says that
     there was another one in the metadata. Raises CredentialMissing, CredentialInvalid,
-    CredentialExpired and ScopeMissing.
+    CredentialExpired and what `admit` does.
     """
     pem = next(iter((context.auth_context() or {}).get("x509_pem_cert", ())), None)
     found = certificates.find(pem) if pem else None
@@ -48,7 +57,7 @@ def admit_certified(
         return
     if shown:
         raise CredentialInvalid("send one credential, not several")
-    admit(method, needed, *found)
+    admit(tenancy, method, needed, *found)
 
 
 async def _refuse(_: Any, context: Context) -> None:

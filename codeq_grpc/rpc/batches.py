@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from codeq.v1 import codeq_service_pb2 as pb
 from codeq_grpc.core import limits
-from codeq_grpc.core.errors import CodeQError, CommandForbidden, InvalidField
-from codeq_grpc.rpc.context import FORBIDDEN, permit, reach
+from codeq_grpc.core.errors import CodeQError, CommandForbidden, InvalidField, QuotaExceeded
+from codeq_grpc.rpc.context import FORBIDDEN, permit, reach, tenant
 from codeq_grpc.wire import encoding
 from codeq_grpc.wire.audit import some
 from codeq_grpc.wire.errors import to_item
@@ -15,6 +15,7 @@ from codeq_grpc.wire.errors import to_item
 if TYPE_CHECKING:
     from codeq.v1 import task_pb2
     from codeq_grpc.broker.tasks import Enqueued, Tasks
+    from codeq_grpc.core.quotas import Tenants
     from codeq_grpc.core.records import NewTask
     from codeq_grpc.wire.specs import SpecChecker
 
@@ -26,14 +27,23 @@ def _response(done: Enqueued) -> bytes:
 class BatchEnqueuer:
     """Checks specs and enqueues those that pass."""
 
-    def __init__(self, checker: SpecChecker, tasks: Tasks) -> None:
+    def __init__(self, checker: SpecChecker, tasks: Tasks, tenants: Tenants) -> None:
         self._checker = checker
         self._tasks = tasks
+        self._tenants = tenants
+
+    def _check(self, spec: task_pb2.TaskSpec, path: str) -> NewTask:
+        """What the store needs; raises what is wrong with it."""
+        most = self._tenants.of(tenant()).payload_bytes
+        if most is not None and len(spec.payload.data) > most:
+            raise QuotaExceeded.of("payload_bytes", most)
+        task = self._checker.check(spec, path)
+        permit(task.command)
+        return task
 
     async def one(self, spec: task_pb2.TaskSpec) -> bytes:
         """One task; raises what is wrong with it."""
-        task = self._checker.check(spec, "task")
-        permit(task.command)
+        task = self._check(spec, "task")
         (result,) = await self._tasks.enqueue(reach(), [task], atomic=True)
         if isinstance(result, CodeQError):
             raise result
@@ -49,10 +59,8 @@ class BatchEnqueuer:
         checked: dict[int, NewTask] = {}
         for i, spec in enumerate(request.tasks):
             try:
-                task = self._checker.check(spec, f"tasks[{i}]")
-                permit(task.command)
-                checked[i] = task
-            except (InvalidField, CommandForbidden) as error:
+                checked[i] = self._check(spec, f"tasks[{i}]")
+            except (InvalidField, CommandForbidden, QuotaExceeded) as error:
                 if request.atomic:
                     raise
                 failures.append(to_item(i, error))

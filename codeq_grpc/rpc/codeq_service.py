@@ -9,6 +9,7 @@ from codeq_grpc.broker import streams
 from codeq_grpc.broker.streams import Subscription
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import CodeQError, InvalidField
+from codeq_grpc.core.quotas import EVERYBODY
 from codeq_grpc.core.task import TERMINAL
 from codeq_grpc.rpc.batches import BatchEnqueuer
 from codeq_grpc.rpc.context import permit, reach, tenant, wait_seconds
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from codeq_grpc.broker.reports import Applied
     from codeq_grpc.broker.streams import Message
+    from codeq_grpc.core.quotas import Tenants
     from codeq_grpc.core.records import Outcome
     from codeq_grpc.rpc.brokers import Brokers
     from codeq_grpc.wire.specs import SpecChecker
@@ -31,9 +33,11 @@ if TYPE_CHECKING:
 class CodeQServicer(SelectionServicer, codeq_service_pb2_grpc.CodeQServiceServicer):
     """The queue."""
 
-    def __init__(self, checker: SpecChecker, brokers: Brokers) -> None:
+    def __init__(
+        self, checker: SpecChecker, brokers: Brokers, tenants: Tenants = EVERYBODY
+    ) -> None:
         super().__init__(brokers)
-        self._batches = BatchEnqueuer(checker, brokers.tasks)
+        self._batches = BatchEnqueuer(checker, brokers.tasks, tenants)
         self._payload_bytes = checker.payload_bytes
         self._tasks = brokers.tasks
         self._claims = brokers.claims

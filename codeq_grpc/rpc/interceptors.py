@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from codeq_grpc.rpc.budgets import Budget, Budgets, Failures
     from codeq_grpc.rpc.room import Share
     from codeq_grpc.rpc.sessions import Ending, Sessions
+    from codeq_grpc.rpc.tenancy import Tenancy
 
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -366,9 +367,13 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     """
 
     def __init__(
-        self, authenticator: Authenticator, certificates: Certificates | None = None
+        self,
+        authenticator: Authenticator,
+        tenancy: Tenancy,
+        certificates: Certificates | None = None,
     ) -> None:
         self._authenticator = authenticator
+        self._tenancy = tenancy
         self._certificates = certificates
         self._closed = False
 
@@ -381,7 +386,9 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """Raises Draining, ScopeMissing and what verifying the credential raises."""
+        """Raises Draining, ScopeMissing, TenantUnknown, QuotaExceeded and what verifying the
+        credential raises.
+        """
         if self._closed:
             raise Draining
         method = handler_call_details.method
@@ -391,10 +398,11 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             metadata = handler_call_details.invocation_metadata or ()
             shown = self._certificates is None or shows_credential(metadata)
             if shown:
-                admit(method, needed, *await self._authenticator.authenticate(metadata))
+                found = await self._authenticator.authenticate(metadata)
+                admit(self._tenancy, method, needed, *found)
             if self._certificates is not None:
                 _CALL.get().identify = functools.partial(
-                    admit_certified, self._certificates, method, needed, shown
+                    admit_certified, self._tenancy, self._certificates, method, needed, shown
                 )
         handler = await continuation(handler_call_details)
         if handler is None:

@@ -145,7 +145,7 @@ class Examining(Calls):
         return [known == 1 for known in (await self._run(scripts.FOLLOWS, queue, members))[1:]]
 
     async def registry(self, part: str, cursor: bytes) -> tuple[bytes, list[Finding]]:
-        """The `keys` of the registry as such, or some of its `numbers` or `names`."""
+        """The `keys` of the registry as such, or some of its `numbers`, `names` or their `order`."""
         cursor, found = await self._elsewhere(scripts.EXAMINE_REGISTRY, keys.REGISTRY, part, cursor)
         key = keys.REGISTRY[0].removesuffix("last")
         return cursor, [await self._set_aside(f"{key}{one.where}".encode(), one) for one in found]
@@ -194,7 +194,7 @@ class Examining(Calls):
             if await self._connection.registry_number(name) == 0:
                 findings.append(Finding("unregistered", name, "names", "", name, self.mends))
                 if self.mends:
-                    await self._connection.run(scripts.REGISTER, keys.REGISTRY, (name, 0))
+                    await self._connection.run(scripts.REGISTER, keys.REGISTRY, (name, 0, 0))
         return cursor, findings
 
 

@@ -25,7 +25,9 @@ waited-for tasks; idempotency keys and the ends of their windows, values of labe
 keys and who waits for them, parents of blocked tasks, followers of tasks, outbox; the pending
 lists by priority."""
 
-REGISTRY: Final = ("codeq:{registry}:last", "codeq:{registry}:numbers", "codeq:{registry}:names")
+REGISTRY: Final = tuple(
+    f"codeq:{{registry}}:{key}" for key in ("last", "numbers", "names", "order")
+)
 API_KEYS: Final = {s: f"codeq:{{api:keys}}:{s}" for s in ("rows", "tenants", "ends", "used")}
 """Rows by id; tenant/time made, id: lexical; ends of those that end; minutes of last use. No tenant
 has a name with a colon.

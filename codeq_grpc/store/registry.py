@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from codeq_grpc.core.errors import QuotaExceeded
+from codeq_grpc.core.quotas import EVERYBODY
 from codeq_grpc.store import keys, scripts
 from codeq_grpc.store.keys import Queue, parse_prefix, parse_task_id
 
@@ -11,14 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from codeq_grpc.core.principal import Reach
+    from codeq_grpc.core.quotas import Tenants
     from codeq_grpc.store.connection import Connection
 
 
 class Registry:
-    """Queues by tenant and command, and by the number that task ids carry."""
+    """Queues by tenant and command, and by the number that task ids carry; made while their
+    `tenants` may have more.
+    """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, tenants: Tenants = EVERYBODY) -> None:
         self._connection = connection
+        self._tenants = tenants
         self._by_name: dict[tuple[str, str], Queue] = {}
         self._by_number: dict[int, Queue] = {}
         self._by_prefix: dict[str, Queue] = {}
@@ -32,13 +38,17 @@ class Registry:
         return queue
 
     async def open(self, tenant: str, command: str) -> Queue:
-        """The queue, made if it does not exist."""
+        """The queue, made if it does not exist. Raises QuotaExceeded."""
         known = self._by_name.get((tenant, command))
-        return known or await self._register(tenant, command, 0)
+        if known is not None:
+            return known
+        return await self._register(tenant, command, 0, self._tenants.of(tenant).queues or 0)
 
-    async def _register(self, tenant: str, command: str, number: int) -> Queue:
+    async def _register(self, tenant: str, command: str, number: int, most: int = 0) -> Queue:
         name = f"{tenant}/{command}"
-        reply = await self._connection.run(scripts.REGISTER, keys.REGISTRY, (name, number))
+        reply = await self._connection.run(scripts.REGISTER, keys.REGISTRY, (name, number, most))
+        if reply[0] == b"FULL":
+            raise QuotaExceeded.of("queues", most)
         return self._add(reply[1], name)
 
     async def find(self, tenant: str, command: str) -> Queue:

@@ -77,6 +77,7 @@ SCAN: Final = _load("scan")
 READ: Final = _load("read")
 STATES: Final = _load("states")
 STATS: Final = _load("stats")
+BACKLOG: Final = _load("backlog")
 HELD: Final = _load("held")
 AWAIT_END: Final = _load("await_end")
 WATCH: Final = _load("watch")
@@ -125,6 +126,7 @@ ALL: Final = (
     READ,
     STATES,
     STATS,
+    BACKLOG,
     HELD,
     AWAIT_END,
     WATCH,

@@ -44,6 +44,7 @@ CODES: Final[dict[type[errors.CodeQError], grpc.StatusCode]] = {
     errors.StoreFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.TooManyKeys: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.QuotaExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.TooManyCalls: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.TooManyStreams: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.TooManyFailures: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -57,6 +58,7 @@ CODES: Final[dict[type[errors.CodeQError], grpc.StatusCode]] = {
     errors.CredentialExpired: grpc.StatusCode.UNAUTHENTICATED,
     errors.CredentialChanged: grpc.StatusCode.UNAVAILABLE,
     errors.ScopeMissing: grpc.StatusCode.PERMISSION_DENIED,
+    errors.TenantUnknown: grpc.StatusCode.PERMISSION_DENIED,
     errors.CommandForbidden: grpc.StatusCode.PERMISSION_DENIED,
     errors.CodeQError: grpc.StatusCode.INTERNAL,
 }

@@ -74,13 +74,15 @@ class Monitor:
                 declared = tuple(rest[2 : 2 + int(rest[1])])
 
 
-async def use_registry(connection: ClockedConnection) -> None:
+async def use_registry(connection: ClockedConnection, admin: Admin) -> None:
     registry = Registry(connection)
     queue = await registry.open("acme", "A")
     await Registry(connection).open("acme", "A")
-    await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/B", queue.number + 50))
-    await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/C", queue.number))
-    await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/C", queue.number + 99))
+    await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/D", 0, 9))
+    admin.call("DEL", keys.REGISTRY[3])
+    await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/B", queue.number + 50, 0))
+    await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/C", queue.number, 9))
+    await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/C", queue.number + 99, 1))
     await connection.run(scripts.STAMP, [keys.STAMP], ())
     presence = PresenceStore(connection)
     for report in (b"report", b"another", b""):
@@ -127,6 +129,7 @@ async def use_reads(driver: QueueDriver) -> None:
     await driver.settings.settings(driver.queue)
     await driver.stats()
     await driver.upkeep.peek([driver.queue])
+    await driver.reads.unended([driver.queue])
     for state in TaskState:
         await driver.scan_all(state, most=1, budget=2)
     await driver.scan_all(TaskState.FAILED, labels=LABELS, error_prefix=b"error")
@@ -159,6 +162,7 @@ async def use_doctor(driver: QueueDriver) -> None:
     ):
         driver.admin.call("HSET", registry + key, name, value)
     driver.admin.call("SET", registry + "last", "nonsense", "EX", 1000)
+    driver.admin.call("ZADD", registry + "order", "0", "acme/GONE")
     assert [one async for look in looking.examine_registry() for one in look.findings]
 
 
@@ -174,7 +178,7 @@ async def touches(
         listen(server)
     with Admin(store.socket_path) as listening:
         monitor = Monitor(store, listening)
-        await use_registry(clocked)
+        await use_registry(clocked, driver.admin)
         for case in (case for cases in WRITING.values() for case in cases):
             driver.admin.call("FLUSHALL")
             driver.clock.ms = START_MS

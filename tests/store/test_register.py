@@ -23,7 +23,7 @@ MS = START_MS - keys.EPOCH_MS
 
 
 async def register(connection: ClockedConnection, name: str, number: int = 0) -> int:
-    reply: list[Any] = await connection.run(scripts.REGISTER, keys.REGISTRY, (name, number))
+    reply: list[Any] = await connection.run(scripts.REGISTER, keys.REGISTRY, (name, number, 0))
     assert reply[0] == b"OK"
     return int(reply[1])
 

@@ -16,8 +16,8 @@ SCRIPTS = sorted(FOLDER.glob("*.lua"))
 FRAGMENTS = sorted((FOLDER / "lib").glob("*.lua"))
 LISTS = tuple(f"r{priority}" for priority in range(10))
 OTHER_KEYS = {
-    "register": {"last", "numbers", "names"},
-    "examine_registry": {"last", "numbers", "names"},
+    "register": {"last", "numbers", "names", "order"},
+    "examine_registry": {"last", "numbers", "names", "order"},
     **{
         name: {"rows", "tenants", "ends", "used"}
         for name in ("make_key", "find_keys", "list_keys", "revoke_key")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 from pydantic.alias_generators import to_camel
 
 from codeq_grpc.core.principal import ROLES, Scope
+from codeq_grpc.core.quotas import Quotas
 from codeq_grpc.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ ENTRY: Final[dict[str, Any]] = {
     "commands": [],
 }
 CERTIFIED: Final = {name: value for name, value in ENTRY.items() if name != "sha256"}
+QUOTAS: Final = {field.name: number for number, field in enumerate(fields(Quotas), 2)}
 SECRET: Final = "s3cr3t-canary"
 RULES: Final[dict[str, Any]] = {
     "roles": ["worker"],
@@ -67,6 +70,9 @@ VALUES: Final[dict[str, Any]] = {
     "redis_cert_file": "/store/cert.pem",
     "redis_key_file": "/store/key.pem",
     "roles": {"night-watch": ["queues.read", "queues.admin"]},
+    "tenants": {"acme": QUOTAS},
+    "tenant_defaults": QUOTAS,
+    "strict_tenants": True,
     "timezone": "America/Sao_Paulo",
     "log_level": "debug",
     "log_format": "text",
