@@ -22,7 +22,7 @@ from codeq_grpc.broker.reports import Reports
 from codeq_grpc.broker.schemas import Schemas
 from codeq_grpc.broker.selecting import Searches
 from codeq_grpc.broker.streams import Streams
-from codeq_grpc.broker.tasks import Tasks
+from codeq_grpc.broker.tasks import Rules, Tasks
 from codeq_grpc.broker.wakeups import Waiters
 from codeq_grpc.broker.watches import Watches
 from codeq_grpc.broker.workers import Presence
@@ -44,11 +44,13 @@ from codeq_grpc.rpc.admin_service import AdminServicer
 from codeq_grpc.rpc.audit import audited
 from codeq_grpc.rpc.brokers import Brokers
 from codeq_grpc.rpc.budgets import Budgets, Failures, Places
+from codeq_grpc.rpc.call import Concerns
 from codeq_grpc.rpc.codeq_service import CodeQServicer
 from codeq_grpc.rpc.durability import DurabilityInterceptor
 from codeq_grpc.rpc.health import SERVICES, Health, HealthServicer
 from codeq_grpc.rpc.interceptors import ErrorInterceptor
 from codeq_grpc.rpc.server import build_server
+from codeq_grpc.rpc.turns import Work
 from codeq_grpc.store.connection import Connection, Tls
 from codeq_grpc.store.durability import WAITS, Durability
 from codeq_grpc.store.embedded import StateInUse, StoreDidNotStart, embedded_store
@@ -185,11 +187,15 @@ class App:
         )
         checker = SpecChecker(payload_bytes=settings.max_payload_bytes)
         servicer = CodeQServicer(checker, brokers, self._tenants)
-        failures = Failures(settings.max_failures_per_second)
         callers = self._callers
-        errors = ErrorInterceptor(
-            self._budgets, failures, callers.sessions, callers.auditor, eager=self.engine.eager
+        concerns = Concerns(
+            self._budgets,
+            Failures(settings.max_failures_per_second),
+            callers.sessions,
+            callers.auditor,
+            Work(settings.max_working),
         )
+        errors = ErrorInterceptor(concerns, eager=self.engine.eager)
         queue_service, admin_service = SERVICES
         return build_server(
             audited(servicer, queue_service, callers.auditor),
@@ -212,11 +218,9 @@ class App:
         )
         owe, sweep = self._courier.owe, self._sweeper.sweep
         searches = Searches(registry, reads)
+        rules = Rules(self._schemas, Backlogs(registry, reads, self._tenants))
         return Brokers(
-            tasks=Tasks(
-                *(registry, store, reads, self._upkeep, waiters, self._schemas, owe),
-                Backlogs(registry, reads, self._tenants),
-            ),
+            tasks=Tasks(registry, store, reads, self._upkeep, waiters, rules, owe),
             claims=self._claims,
             reports=Reports(registry, store, waiters, owe),
             streams=self._streams,

@@ -98,6 +98,7 @@ class Settings(TransportSettings):
     max_calls_per_address: int = Field(3_000, ge=1)
     max_request_bytes: int = Field(32 << 20, ge=8 << 20)
     max_request_bytes_per_principal: int = Field(24 << 20, ge=8 << 20)
+    max_working: int = Field(32, ge=1)
     max_streams: int = Field(2_000, ge=1)
     max_streams_per_principal: int = Field(1_500, ge=1)
     max_streams_per_address: int = Field(1_500, ge=1)

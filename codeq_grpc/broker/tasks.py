@@ -82,6 +82,13 @@ def as_record(queue: Queue, name: bytes, stored: Stored) -> Record:
     )
 
 
+class Rules(NamedTuple):
+    """What new tasks have to keep to."""
+
+    schemas: Schemas
+    backlogs: Backlogs
+
+
 class Tasks:
     """Tasks of tenants. `owed` is told of queues whose outbox got entries."""
 
@@ -92,18 +99,16 @@ class Tasks:
         reads: Reads,
         upkeep: Upkeep,
         waiters: Waiters,
-        schemas: Schemas,
+        rules: Rules,
         owed: Callable[[Queue], None],
-        backlogs: Backlogs,
     ) -> None:
         self._registry = registry
         self._store = store
         self._reads = reads
         self._upkeep = upkeep
         self._waiters = waiters
-        self._schemas = schemas
+        self._schemas, self._backlogs = rules
         self._owed = owed
-        self._backlogs = backlogs
 
     async def enqueue(
         self, reach: Reach, tasks: Sequence[NewTask], *, atomic: bool

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Final
 
 from codeq.v1 import codeq_service_pb2 as pb
 from codeq_grpc.core import limits
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from codeq_grpc.core.quotas import Tenants
     from codeq_grpc.core.records import NewTask
     from codeq_grpc.wire.specs import SpecChecker
+
+
+_AT_A_TIME: Final = 50
+"""Specs that are checked before others go on: a fifth of a millisecond."""
 
 
 def _response(done: Enqueued) -> bytes:
@@ -64,6 +69,8 @@ class BatchEnqueuer:
                 if request.atomic:
                     raise
                 failures.append(to_item(i, error))
+            if i % _AT_A_TIME == _AT_A_TIME - 1:
+                await asyncio.sleep(0)
         _note_forbidden(request, failures)
         results = await self._tasks.enqueue(reach(), list(checked.values()), atomic=request.atomic)
         responses = [b""] * len(request.tasks)

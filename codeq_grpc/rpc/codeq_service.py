@@ -12,7 +12,7 @@ from codeq_grpc.core.errors import CodeQError, InvalidField
 from codeq_grpc.core.quotas import EVERYBODY
 from codeq_grpc.core.task import TERMINAL
 from codeq_grpc.rpc.batches import BatchEnqueuer
-from codeq_grpc.rpc.context import permit, reach, tenant, wait_seconds
+from codeq_grpc.rpc.context import permit, reach, rest, tenant, wait_seconds
 from codeq_grpc.rpc.selections import SelectionServicer
 from codeq_grpc.wire import checks, encoding, filters, leases, tasks
 from codeq_grpc.wire.errors import to_item
@@ -191,6 +191,8 @@ def _wait(request: pb.ClaimRequest | pb.GetTaskRequest, context: Context) -> flo
     if not request.HasField("wait"):
         return 0.0
     asked = checks.duration_ms(request.wait, "wait", 0, limits.WAIT_MAX_MS)
+    if asked:
+        rest()
     return wait_seconds(asked, context)
 
 

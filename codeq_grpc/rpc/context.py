@@ -20,6 +20,9 @@ CREDENTIAL: Final[ContextVar[Credential]] = ContextVar("codeq_credential")
 FORBIDDEN: Final[ContextVar[CommandForbidden]] = ContextVar("codeq_forbidden")
 """What the caller was denied of a call that is OK otherwise."""
 
+CALL: Final[ContextVar[Any]] = ContextVar("codeq_call")
+"""The call itself, as the interceptors have it."""
+
 _BEFORE_DEADLINE: Final = 0.25
 """Seconds before the client's deadline at which waiting ends, so that the answer still arrives."""
 
@@ -41,6 +44,13 @@ def permit(*commands: str) -> None:
         for command in commands:
             if not allowed.has(command):
                 raise CommandForbidden.of(command)
+
+
+def rest() -> None:
+    """The call is about to wait for something: others may work meanwhile."""
+    call = CALL.get(None)
+    if call is not None:
+        call.rest()
 
 
 def time_remaining(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from codeq_grpc.core.errors import TaskExists
-from codeq_grpc.rpc.context import wait_seconds
+from codeq_grpc.rpc.context import rest, wait_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -92,6 +92,7 @@ class DurabilityInterceptor(grpc.aio.ServerInterceptor):
         durability = self._durability
 
         async def reached(since: int, context: Context) -> None:
+            rest()
             most = int(durability.timeout * 1000)
             await durability.reached(since, wait_seconds(most, context))
 

@@ -9,7 +9,7 @@ from codeq_grpc.broker.bulk import Cancel
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import InvalidField
 from codeq_grpc.core.task import REDRIVABLE, TERMINAL, TaskState
-from codeq_grpc.rpc.context import permit, reach, tenant
+from codeq_grpc.rpc.context import permit, reach, rest, tenant
 from codeq_grpc.wire import checks, filters, problems, tasks
 from codeq_grpc.wire.errors import to_item
 
@@ -77,6 +77,7 @@ class SelectionServicer:
         checks.check_text(request.reason, "reason", limits.REASON_CHARS)
         filters.check_selector(request.selector)
         wish = Cancel(request.reason, problems.cancelled(request.reason))
+        rest()
         if request.selector.HasField("filter"):
             chosen = filters.selected(request.selector, _CANCELLABLE)
             permit(chosen[0].command)
@@ -100,6 +101,7 @@ class SelectionServicer:
         if request.HasField("spread"):
             spread_ms = checks.duration_ms(request.spread, "spread", 0, limits.SPREAD_MAX_MS)
         filters.check_selector(request.selector)
+        rest()
         if request.selector.HasField("filter"):
             chosen = filters.selected(request.selector, REDRIVABLE)
             permit(chosen[0].command)

@@ -145,7 +145,7 @@ class Examining(Calls):
         return [known == 1 for known in (await self._run(scripts.FOLLOWS, queue, members))[1:]]
 
     async def registry(self, part: str, cursor: bytes) -> tuple[bytes, list[Finding]]:
-        """The `keys` of the registry as such, or some of its `numbers`, `names` or their `order`."""
+        """The `keys` of the registry as such, or some of its `numbers`, `names` or `order`."""
         cursor, found = await self._elsewhere(scripts.EXAMINE_REGISTRY, keys.REGISTRY, part, cursor)
         key = keys.REGISTRY[0].removesuffix("last")
         return cursor, [await self._set_aside(f"{key}{one.where}".encode(), one) for one in found]

@@ -80,6 +80,7 @@ VALUES: Final[dict[str, Any]] = {
     "requeue_inspect_limit": 9,
     "retention_hours": 0.5,
     "max_payload_bytes": 99,
+    "max_working": 30,
     "max_calls": 31,
     "max_calls_per_principal": 32,
     "max_calls_per_address": 33,
