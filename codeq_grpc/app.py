@@ -162,6 +162,7 @@ class App:
             requests=(settings.max_request_bytes, settings.max_request_bytes_per_principal),
             tenants=self._tenants,
         )
+        self._work = Work(settings.max_working)
         self._callers = Callers(
             settings, self.connection, self._registry, self._background, self._tenants
         )
@@ -193,7 +194,7 @@ class App:
             Failures(settings.max_failures_per_second),
             callers.sessions,
             callers.auditor,
-            Work(settings.max_working),
+            self._work,
         )
         errors = ErrorInterceptor(concerns, eager=self.engine.eager)
         queue_service, admin_service = SERVICES
