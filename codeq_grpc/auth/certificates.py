@@ -53,9 +53,10 @@ class Certificates:
             return None
         if len(found) > 1:
             raise CredentialInvalid("the certificate has the names of several that are listed")
-        if found[0][0].expires_at <= now().timestamp():
-            raise CredentialExpired
-        return found[0]
+        principal, credential = found[0]
+        if principal.expires_at <= now().timestamp():
+            raise CredentialExpired.of(principal)
+        return principal, credential
 
     def _found(self, pem: bytes) -> list[Found]:
         try:

@@ -19,7 +19,7 @@ from codeq_grpc.auth.asking import Outage, Unanswered
 from codeq_grpc.auth.credentials import Source
 from codeq_grpc.auth.documents import claimed, read_object
 from codeq_grpc.auth.remembered import Remembered
-from codeq_grpc.core import clock
+from codeq_grpc.core import api_keys, clock
 from codeq_grpc.core.claims import Refused
 from codeq_grpc.core.errors import CodeQError, CredentialInvalid, IdentityUnavailable
 from codeq_grpc.core.principal import Principal
@@ -42,8 +42,6 @@ places for others."""
 _WAITING: Final = 2_000
 """Calls that may wait for look-ups at the same time."""
 _ANSWER_BYTES: Final = 64 << 10
-_OTHER_KINDS: Final = "cqk_"
-"""How API keys of codeQ begin: they are no affair of the service's."""
 _TRANSIENT: Final = frozenset({408, 425, 429})
 """Statuses below 500 that say nothing of the token."""
 
@@ -72,9 +70,9 @@ class IdentityService:
         self._outage = Outage("the identity service")
 
     def takes(self, credential: Credential) -> bool:
-        """Any bearer token but API keys."""
+        """Any bearer token but API keys, which are no affair of the service's."""
         is_bearer = credential.source is Source.BEARER
-        return is_bearer and not credential.text.startswith(_OTHER_KINDS)
+        return is_bearer and not credential.text.startswith(api_keys.PREFIX)
 
     async def verify(self, credential: Credential) -> Principal:
         """Whose it is. Raises CredentialInvalid and IdentityUnavailable."""

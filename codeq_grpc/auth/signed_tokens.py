@@ -102,6 +102,8 @@ class SignedTokens:
         principal = issuer.rules.principal(
             claims, credential=f"jwt:{issuer.name}", expires_at=ends, check_again=_AGAIN
         )
+        if ends <= clock.now().timestamp():
+            raise CredentialExpired.of(principal)
         return _Verified(principal, keys, kid, key)
 
     def _issuer_of(self, claims: dict[str, Any]) -> tuple[Issuer, Keys]:
@@ -150,7 +152,7 @@ def _check_header(header: dict[str, Any], issuer: Issuer) -> tuple[str, str]:
 
 
 def _check_claims(claims: dict[str, Any], issuer: Issuer) -> float:
-    """When it ends. Raises Refused and CredentialExpired."""
+    """When it ends, or has ended. Raises Refused."""
     if claims.get("iss") != issuer.name:
         raise Refused("it is of another issuer")
     audience = claims.get("aud")
@@ -159,8 +161,7 @@ def _check_claims(claims: dict[str, Any], issuer: Issuer) -> float:
         raise Refused("it has no audience")
     if issuer.audiences.isdisjoint(named):
         raise Refused("it is for another audience")
-    at = clock.now().timestamp()
-    ends, latest = _time(claims, "exp"), at + issuer.leeway
+    ends, latest = _time(claims, "exp"), clock.now().timestamp() + issuer.leeway
     if ends is None:
         raise Refused("it has no end")
     issued, begins = _time(claims, "iat"), _time(claims, "nbf")
@@ -168,8 +169,6 @@ def _check_claims(claims: dict[str, Any], issuer: Issuer) -> float:
         raise Refused("it is not good yet")
     if ends - (latest if issued is None else issued) > issuer.max_lifetime:
         raise Refused("it lasts longer than is allowed")
-    if ends <= at:
-        raise CredentialExpired
     return ends
 
 
