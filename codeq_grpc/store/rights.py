@@ -2,7 +2,7 @@
 
 A script that comes to a command which its user may not run stops there, with what it has written
 before. So every command that scripts come to is tried beforehand, on a key that is a string: those
-for hashes, lists and sorted sets find the wrong type, and do nothing.
+for hashes, lists, streams and sorted sets find the wrong type, and do nothing.
 """
 
 from __future__ import annotations
@@ -34,9 +34,13 @@ _ARGUMENTS: Final[dict[str, tuple[str | int, ...]]] = {
     "LRANGE": (0, 0),
     "LTRIM": (0, 0),
     "RPUSH": ("e",),
+    "XADD": ("*", "f", "v"),
+    "XREVRANGE": ("+", "-"),
+    "XTRIM": ("MAXLEN", 0),
     "ZADD": (0, "m"),
     "ZCARD": (),
     "ZCOUNT": (0, 0),
+    "ZLEXCOUNT": ("-", "+"),
     "ZMSCORE": ("m",),
     "ZPOPMIN": (),
     "ZRANGE": (0, 0),

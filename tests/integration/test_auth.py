@@ -30,7 +30,9 @@ RPCS: Final = list(PATHS.values())
 
 BAD_CREDENTIALS: Final[dict[str, tuple[Metadata, tuple[str, str]]]] = {
     "none": ((), MISSING),
-    "in another header": ((("x-api-key", GOOD), ("x-authorization", f"Bearer {GOOD}")), MISSING),
+    "in another header": ((("x-authorization", f"Bearer {GOOD}"),), MISSING),
+    "as an API key": ((("x-api-key", GOOD),), INVALID),
+    "in two headers": ((*bearer("acme", "admin"), ("x-api-key", GOOD)), INVALID),
     "in a cookie": ((("cookie", f"authorization=Bearer {GOOD}"),), MISSING),
     "empty": ((("authorization", ""),), INVALID),
     "no scheme": ((("authorization", GOOD),), INVALID),

@@ -219,7 +219,7 @@ async def test_streams_and_watches(store: StoreProcess) -> None:
 
 async def test_calls_a_second(store: StoreProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     at = 1_000.0
-    monkeypatch.setattr("codeq_grpc.rpc.admission.monotonic", lambda: at)
+    monkeypatch.setattr("codeq_grpc.rpc.tenancy.monotonic", lambda: at)
     async with running_server(store, **acme(calls_per_second=5)) as server:
         one, worker, other = (
             server.caller(),

@@ -20,6 +20,7 @@ from codeq_grpc.store import rights, scripts
 from codeq_grpc.store.connection import Connection
 from codeq_grpc.store.durability import Durability
 from codeq_grpc.store.health import check_store
+from tests.integration.api_keys import create
 from tests.integration.calling import METHODS, ask
 from tests.integration.looking import page
 from tests.integration.streaming import StreamReader, WatchReader, stream_request
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 DOCTORS: Final = {
     *(scripts.ENTRIES, scripts.FOLLOWS, scripts.VITALS),
-    *(scripts.EXAMINE, scripts.SET_ASIDE, scripts.EXAMINE_REGISTRY),
+    *(scripts.EXAMINE, scripts.SET_ASIDE, scripts.EXAMINE_REGISTRY, scripts.EXAMINE_KEYS),
 }
 PLUMBING: Final = {
     *("evalsha", "eval", "script|load", "info", "config|get", "cluster|info", "set", "hgetall"),
@@ -133,7 +134,9 @@ async def every_call(acme: Caller) -> None:
     task_id = await acme.enqueue()
     (task,) = await acme.claim()
     lease = task.lease
+    made = await create(acme)
     requests: dict[str, Any] = {
+        "RevokeApiKey": admin_pb.RevokeApiKeyRequest(key_id=made.key.key_id),
         "GetTask": pb.GetTaskRequest(task_id=task_id, wait={"nanos": 1_000_000}),
         "BatchEnqueue": pb.BatchEnqueueRequest(tasks=[{"command": "RENDER"}]),
         "AdminQueues": pb.AdminQueuesRequest(),
@@ -190,6 +193,7 @@ async def test_the_doctor_has_what_it_needs(store: StoreProcess) -> None:
         settings = settings_for(store, redis_url=user.url)
         async with doctor(settings, Mode.RESTORE) as looking:
             findings = [f async for look in looking.examine_registry() for f in look.findings]
+            findings += [f async for look in looking.examine_keys() for f in look.findings]
             for queue in await looking.queues():
                 findings += [f async for look in looking.examine(queue) for f in look.findings]
         assert findings == []

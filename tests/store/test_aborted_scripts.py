@@ -230,6 +230,7 @@ ELSEWHERE: Final = {
     "examine",
     "set_aside",
     "examine_registry",
+    "record",
     *("make_key", "revoke_key", "note_keys", "forget_keys", "examine_keys"),
 }
 """Scripts that write, and have tests of their own for it."""

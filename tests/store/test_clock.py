@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WITHOUT_CLOCK = {
     *(scripts.CONFIGURE, scripts.SETTINGS, scripts.PASS_ON, scripts.STAMP, scripts.BACKLOG),
     *(scripts.FOLLOWS, scripts.VITALS, scripts.SET_ASIDE, scripts.EXAMINE_REGISTRY),
+    *(scripts.LIST_KEYS, scripts.EXAMINE_KEYS),
 }
 
 
