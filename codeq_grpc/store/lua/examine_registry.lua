@@ -88,7 +88,8 @@ if what == 'keys' then
   return reply
 end
 latest = tonumber(redis.call('GET', last)) or 0
-local count, found = tonumber(ARGV[4]), nil
+local count = tonumber(ARGV[4])
+local found
 if what == ORDER then
   found = redis.call('ZSCAN', order, ARGV[3], 'COUNT', count)
 else
