@@ -23,6 +23,7 @@ from codeq_grpc.core.errors import (
     CommandForbidden,
     CredentialExpired,
     StoreUnavailable,
+    TenantUnknown,
 )
 from codeq_grpc.logs import REQUEST_ID
 from codeq_grpc.rpc.audited import AUDITED, Audited, When
@@ -75,8 +76,8 @@ class Auditor:
         who = PRINCIPAL.get(None)
         if who is None and isinstance(error, CredentialExpired):
             who = error.who
-        # Without a tenant it is for the log; one that is written has its event.
-        if who is None or (about is not None and about.written):
+        # Without a tenant that is served it is for the log; one that is written has its event.
+        if who is None or isinstance(error, TenantUnknown) or (about and about.written):
             return
         if error is not None and _is_denial(error):
             self.denied(who, method, request_id, peer, error)

@@ -11,11 +11,13 @@ import pytest
 
 from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb, queue_pb2, task_pb2
 from codeq.v1.admin_service_pb2_grpc import AdminServiceStub
+from tests.integration.calling import ask
 from tests.integration.refusals import Refusal, item_kind, refused
 from tests.integration.streaming import StreamReader, WatchReader, stream_request
 from tests.support.server import eventually, running_server
 
 if TYPE_CHECKING:
+    from tests.support.admin import Admin
     from tests.support.server import Caller
     from tests.support.stores import StoreProcess
 
@@ -254,12 +256,15 @@ async def test_those_that_are_not_listed_have_what_is_the_default(store: StorePr
             await other.enqueue(command)
 
 
-async def test_a_tenant_that_is_not_listed_is_refused_if_strict(store: StoreProcess) -> None:
+async def test_a_tenant_that_is_not_listed_is_refused_if_strict(
+    store: StoreProcess, admin: Admin
+) -> None:
     async with running_server(store, tenants={"acme": None}, strict_tenants=True) as server:
         one, other = server.caller(), server.caller("rival")
         await one.enqueue()
         unknown = ("PERMISSION_DENIED", "TENANT_UNKNOWN")
-        for call in (other.enqueue(), other.claim(), other.task("x" * 18)):
+        pausing = ask(other, "PauseQueue", admin_pb.PauseQueueRequest(command="RENDER"))
+        for call in (other.enqueue(), other.claim(), other.task("x" * 18), pausing):
             refusal = await refused(call)
             assert refusal.kind == unknown
             assert refusal.metadata == {"tenant": "rival"}
@@ -268,6 +273,8 @@ async def test_a_tenant_that_is_not_listed_is_refused_if_strict(store: StoreProc
         # Whoever has no valid credential learns nothing of tenants.
         stranger = server.stranger(("authorization", "Bearer rival"))
         assert (await refused(stranger.claim())).kind[1] == "CREDENTIAL_INVALID"
+    # Nor is anything kept of it: whoever may name tenants could fill the store.
+    assert admin.call("KEYS", "*rival*") == []
 
 
 async def test_two_servers_exceed_a_backlog_by_what_the_other_added_of_late_at_most(
