@@ -56,7 +56,7 @@ KINDS: Final = {
     "behind": Kind(_E, "a number is beyond the latest one given", "the latest one is set"),
     "orphan": Kind(
         *(_E, "a body without a task, which may have been one or not", "it is removed"),
-        "--restore makes a task of it, --discard removes it",
+        "--repair --restore makes a task of it, --repair --discard removes it",
     ),
     "unregistered": Kind(_E, "tasks of a queue that is not registered", "it is, by a new number"),
     "bad_key": Kind(_E, "the row of an API key cannot be read", "the key is removed"),

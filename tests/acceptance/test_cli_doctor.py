@@ -125,7 +125,8 @@ class TestAlone:
             assert ran.code == 1, ran
             (told,) = [line for line in ran.out.splitlines() if "(orphan)" in line]
             assert told.startswith("error: ")
-            assert told.endswith("--restore makes a task of it, --discard removes it")
+            hint = "--repair --restore makes a task of it, --repair --discard removes it"
+            assert told.endswith(hint)
         assert look("--repair", "--discard").code == 0
         ran = look("--json")
         assert (ran.code, lines(ran)[-1]["summary"]["tasks"]) == (0, 0)

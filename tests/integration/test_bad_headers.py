@@ -89,7 +89,10 @@ CASES: Final[dict[str, Case]] = {
         f"timeout {text!r}": same("OK", {"grpc-timeout": text})
         for text in ("99999999999S", "99999999H", "8H")
     },
-    "timeout '0S'": Case("UNAVAILABLE", "DEADLINE_EXCEEDED", {"grpc-timeout": "0S"}),
+    # Either its own clock or the server is first.
+    "timeout '0S'": Case(
+        "UNAVAILABLE|DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", {"grpc-timeout": "0S"}
+    ),
     "no message": Case("INTERNAL", "INVALID_ARGUMENT", {"grpc-timeout": SECOND}, None),
     "empty data": Case("INTERNAL", "INVALID_ARGUMENT", {"grpc-timeout": SECOND}, b""),
     "half a prefix": Case("INTERNAL", "INVALID_ARGUMENT", {"grpc-timeout": SECOND}, MESSAGE[:3]),
@@ -129,7 +132,7 @@ async def test_what_no_client_sends_has_one_answer_and_harms_nobody(
     case = CASES[what]
     before = contents(admin)
     answer = await answered(server, (*headers_of(ENQUEUE, case.changed), *case.more), case.data)
-    assert answer.code == (case.native if server.native else case.grpcio)
+    assert answer.code in (case.native if server.native else case.grpcio).split("|")
     if answer.code != "OK":
         assert contents(admin) == before
     assert (await answered(server, headers_of(ENQUEUE), MESSAGE)).code == "OK"

@@ -76,8 +76,15 @@ class Producing(QueueBase):
     def _judge(
         self, wanted: NewTask, name: bytes, now: int, plans: dict[bytes, ModelTask]
     ) -> Special | None:
-        if wanted.expire_in_ms and wanted.expire_in_ms <= max(0, wanted.delay_ms):
-            return b"OVERDUE", name, 0
+        overdue = 0 < wanted.expire_in_ms <= max(0, wanted.delay_ms)
+        replaces = wanted.idempotency and wanted.idempotency.conflict == Conflict.REPLACE
+        # A repeat finds its task, however late it comes.
+        found = None if overdue and replaces else self._settle(wanted, name, now, plans)
+        return found or ((b"OVERDUE", name, 0) if overdue else None)
+
+    def _settle(
+        self, wanted: NewTask, name: bytes, now: int, plans: dict[bytes, ModelTask]
+    ) -> Special | None:
         key = wanted.idempotency
         known = self.keys.get(key.text) if key else None
         if key is None or known is None or 0 < known.window_ms <= now:

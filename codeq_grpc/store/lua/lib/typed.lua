@@ -1,5 +1,5 @@
 -- Keys as such: one of another type ends every script, one that the store lets expire is lost. The
--- latter stays, if asked to. The script has `MEND` and `tell`.
+-- latter stays, if MEND says so. What is found goes to a function called tell.
 local function check_key(kind, where, key)
   local found = redis.call('TYPE', key).ok
   if found == 'none' then return true end
