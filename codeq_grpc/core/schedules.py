@@ -36,8 +36,8 @@ class Cause(enum.IntEnum):
 
 
 TO_ENQUEUE: Final = 0
-"""State of a firing: its task is owed. Else that of its task as last heard of, a TaskState; one that
-has not ended counts as PENDING."""
+"""State of a firing: its task is owed. Else that of its task as last heard of, a TaskState; one
+that has not ended counts as PENDING."""
 SKIPPED: Final = 255
 """State of a firing that has no task."""
 OVERLAPPED: Final = "OVERLAP"
@@ -60,7 +60,8 @@ class Terms(NamedTuple):
 
 class NewSchedule(NamedTuple):
     """A schedule, or a version of one, to be stored: `index` are the entries of `v` without the id,
-    `next_ms` and `act_ms` its next fire time and when to look at it, 0 if it has none.
+    `next_ms` and `act_ms` its next fire time and when to look at it, 0 if it has none, -1 for those
+    it has.
     """
 
     body: bytes
@@ -160,8 +161,8 @@ class Firing(NamedTuple):
 
 
 class Fired(NamedTuple):
-    """What came of a Fire: FIRED, CHANGED, or BUSY; the firings that were made, also those that were
-    skipped; open ones: those in the way if BUSY, those to cancel if FIRED.
+    """What came of a Fire: FIRED, CHANGED, or BUSY; the firings that were made, also those that
+    were skipped; open ones: those in the way if BUSY, those to cancel if FIRED.
     """
 
     word: bytes
