@@ -7,12 +7,9 @@ than the grace; one that is late, but not missed, just fires.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from codeq_grpc.core.schedules import FireTime, Misfire
-
-if TYPE_CHECKING:
-    from codeq_grpc.core.schedules import Terms
 
 MADE_UP: Final = {Misfire.FIRE_ONCE: 1, Misfire.SKIP: 0, Misfire.FIRE_ALL: 1_000}
 """How many of the latest missed fire times are acted on all the same."""
@@ -46,11 +43,16 @@ class FireTimes(Protocol):
         """How long after this fire time to act on it, always the same."""
 
 
-class Due(NamedTuple):
-    """A schedule of which the next fire time has come, perhaps long ago; `seed` is its own."""
+class Moment(NamedTuple):
+    """A schedule, at a time: its policy, its next fire time, which has perhaps come long ago, and
+    the latest one before; `seed` is its own.
+    """
 
+    now_ms: int
     next_ms: int
     last_ms: int
+    misfire: Misfire
+    grace_ms: int
     seed: bytes
 
 
@@ -73,19 +75,19 @@ def start(rule: FireTimes, seed: bytes, now_ms: int) -> tuple[int, int]:
     return _with_act(rule, seed, rule.after(now_ms))
 
 
-def plan(rule: FireTimes, terms: Terms, due: Due, now_ms: int, most: int) -> Plan:
+def plan(rule: FireTimes, at: Moment, most: int) -> Plan:
     """What to do now, in one step of at most `most` fire times."""
-    if not due.next_ms:
+    if not at.next_ms:
         return Plan((), (), 0, 0, 0)
     # Before this moment everything is missed, whatever its offset; after it each is looked at.
-    split = max(due.next_ms, now_ms - terms.grace_ms - rule.jitter_ms)
-    late, missed, following = _recent(rule, terms, due, (split, now_ms), most)
-    keep = MADE_UP[terms.misfire]
+    split = max(at.next_ms, at.now_ms - at.grace_ms - rule.jitter_ms)
+    late, missed, following = _recent(rule, at, split, most)
+    keep = MADE_UP[at.misfire]
     kept = missed[-keep:] if keep else []
     dropped = missed[: len(missed) - len(kept)]
-    before = due.next_ms - 1
+    before = at.next_ms - 1
     older = _latest(rule, before, split - 1, keep - len(kept))
-    count = rule.count(before, split - 1, COUNTED) if split > due.next_ms else 0
+    count = rule.count(before, split - 1, COUNTED) if split > at.next_ms else 0
     fire = sorted([*older, *kept, *late])
     if len(fire) > most:
         fire, following = fire[:most], fire[most]
@@ -93,26 +95,25 @@ def plan(rule: FireTimes, terms: Terms, due: Due, now_ms: int, most: int) -> Pla
     told = dropped[-TOLD:]
     told = [*_latest(rule, before, (older[0] if older else split) - 1, TOLD - len(told)), *told]
     return Plan(
-        _times(fire, due.last_ms),
+        _times(fire, at.last_ms),
         tuple(told),
         max(count - len(older), 0) + len(dropped),
-        *_with_act(rule, due.seed, following),
+        *_with_act(rule, at.seed, following),
     )
 
 
 def _recent(
-    rule: FireTimes, terms: Terms, due: Due, span: tuple[int, int], most: int
+    rule: FireTimes, at: Moment, since: int, most: int
 ) -> tuple[list[int], list[int], int | None]:
     """Those that are late, those that are missed, and the first that is neither."""
     late, missed = list[int](), list[int]()
-    since, now_ms = span
-    times = rule.between(since, now_ms + 1, most + 1)
+    times = rule.between(since, at.now_ms + 1, most + 1)
     for ms in times[:most]:
-        act = ms + rule.offset(due.seed, ms)
-        if act > now_ms:
+        act = ms + rule.offset(at.seed, ms)
+        if act > at.now_ms:
             return late, missed, ms
-        (late if act + terms.grace_ms >= now_ms else missed).append(ms)
-    return late, missed, times[most] if len(times) > most else rule.after(now_ms)
+        (late if act + at.grace_ms >= at.now_ms else missed).append(ms)
+    return late, missed, times[most] if len(times) > most else rule.after(at.now_ms)
 
 
 def _latest(rule: FireTimes, after: int, until: int, most: int) -> list[int]:

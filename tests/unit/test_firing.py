@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from codeq_grpc.core.firing import COUNTED, TOLD, Due, Plan, plan, start
-from codeq_grpc.core.schedules import Misfire, Overlap, Terms
+from codeq_grpc.core.firing import COUNTED, TOLD, Moment, Plan, plan, start
+from codeq_grpc.core.schedules import Misfire
 
 MINUTE: Final = 60_000
 ENOUGH: Final = 500
@@ -46,10 +46,6 @@ class At(NamedTuple):
         return self.offsets.get(ms // MINUTE, 0) * MINUTE
 
 
-def terms(misfire: Misfire, grace: int = 5) -> Terms:
-    return Terms(Overlap.ALLOW, misfire, grace * MINUTE, 0, 0)
-
-
 def planned(
     rule: At,
     now: float,
@@ -61,8 +57,8 @@ def planned(
     most: int = ENOUGH,
 ) -> Plan:
     """What is done at this minute by a schedule whose next fire time is `due`."""
-    found = Due(due * MINUTE, last * MINUTE, b"seed")
-    return plan(rule, terms(misfire, grace), found, int(now * MINUTE), most)
+    times = int(now * MINUTE), due * MINUTE, last * MINUTE
+    return plan(rule, Moment(*times, misfire, grace * MINUTE, b"seed"), most)
 
 
 def fired(plan: Plan) -> list[int]:
