@@ -136,6 +136,8 @@ FAILURES_MAX: Final = 1_000_000
 REQUEST_KEY_CHARS: Final = 128
 REQUEST_KEY_MS: Final = DAY
 """For so long a repeat of TriggerSchedule gives the same firing."""
+FIRING_KEY_MS: Final = DAY
+"""How long after its enqueue the task of a firing is known by its idempotency key."""
 BATCH_SCHEDULES: Final = 1_000
 PAGE_SCHEDULES: Final = 1_000
 PAGE_FIRINGS: Final = 1_000

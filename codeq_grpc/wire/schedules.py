@@ -1,0 +1,265 @@
+"""Schedules that people send, checked: what is stored of them, and what a change makes of them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from codeq.v1 import schedule_service_pb2 as pb
+from codeq_grpc.core import limits
+from codeq_grpc.core.errors import InvalidField
+from codeq_grpc.core.schedules import Misfire, NewSchedule, Overlap
+from codeq_grpc.rules import Rule, RuleError, RuleSpec
+from codeq_grpc.wire.checks import (
+    check_labels,
+    check_number,
+    check_text,
+    duration_ms,
+    timestamp_ms,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from google.protobuf.duration_pb2 import Duration
+
+    from codeq.v1 import task_pb2
+
+_ID: Final = re.compile(rf"[A-Za-z0-9._:-]{{1,{limits.SCHEDULE_ID_CHARS}}}")
+_PREFIX: Final = re.compile(rf"[A-Za-z0-9._:-]{{0,{limits.SCHEDULE_ID_CHARS}}}")
+_KEPT: Final = (
+    *("description", "spec", "task", "overlap_policy", "misfire_policy", "misfire_grace"),
+    *("max_firings", "pause_after_failures", "labels"),
+)
+"""Fields of a version; `paused` and `pause_reason` are no part of one."""
+SETTABLE: Final = frozenset({*_KEPT, "paused", "pause_reason"})
+_FIRING_SETS: Final = (
+    *("run_time", "expire_time", "depends_on"),
+    *("idempotency_key", "idempotency_ttl", "conflict_policy"),
+)
+"""Fields of a task that a firing sets itself or has no use for."""
+_MS: Final = 1_000_000
+
+
+class Change(NamedTuple):
+    """A schedule as it will be; `timed` if when it fires is another than before."""
+
+    new: NewSchedule
+    rule: Rule
+    timed: bool = True
+
+
+def check_schedule_id(schedule_id: str, path: str) -> str:
+    """A caller's name for a schedule."""
+    if not _ID.fullmatch(schedule_id):
+        problem = f"must be 1 to {limits.SCHEDULE_ID_CHARS} letters, digits and ._:- characters"
+        raise InvalidField.at(path, problem)
+    return schedule_id
+
+
+def check_prefix(prefix: str, path: str) -> str:
+    """What ids may begin with."""
+    if not _PREFIX.fullmatch(prefix):
+        problem = f"must be at most {limits.SCHEDULE_ID_CHARS} letters, digits and ._:- characters"
+        raise InvalidField.at(path, problem)
+    return prefix
+
+
+def check_ids(schedule_ids: list[str], path: str) -> list[str]:
+    """Some schedules, each once."""
+    if not 1 <= len(schedule_ids) <= limits.BATCH_SCHEDULES:
+        raise InvalidField.at(path, f"must have 1 to {limits.BATCH_SCHEDULES} entries")
+    for i, schedule_id in enumerate(schedule_ids):
+        check_schedule_id(schedule_id, f"{path}[{i}]")
+    if len(set(schedule_ids)) != len(schedule_ids):
+        raise InvalidField.at(path, "must not name a schedule twice")
+    return schedule_ids
+
+
+def rule_of(spec: pb.ScheduleSpec, path: str) -> Rule:
+    """The rule of a checked spec."""
+    if len(spec.crons) > limits.CRONS:
+        raise InvalidField.at(f"{path}.crons", f"must have at most {limits.CRONS} entries")
+    for i, cron in enumerate(spec.crons):
+        check_text(cron, f"{path}.crons[{i}]", limits.CRON_CHARS, 1)
+    if len(spec.times) > limits.ONE_SHOTS:
+        raise InvalidField.at(f"{path}.times", f"must have at most {limits.ONE_SHOTS} entries")
+    check_text(spec.time_zone, f"{path}.time_zone", limits.ZONE_CHARS)
+    every = jitter = start = end = 0
+    if spec.HasField("every"):
+        least, most = limits.EVERY_MIN_MS, limits.EVERY_MAX_MS
+        every = _whole_ms(spec.every, f"{path}.every", least, most)
+    if spec.HasField("jitter"):
+        jitter = _whole_ms(spec.jitter, f"{path}.jitter", 0, limits.SCHEDULE_JITTER_MAX_MS)
+    if spec.HasField("start_time"):
+        start = _since_epoch(timestamp_ms(spec.start_time, f"{path}.start_time"))
+    if spec.HasField("end_time"):
+        end = max(1, _since_epoch(timestamp_ms(spec.end_time, f"{path}.end_time")))
+    times = tuple(
+        _since_epoch(timestamp_ms(time, f"{path}.times[{i}]"), f"{path}.times[{i}]")
+        for i, time in enumerate(spec.times)
+    )
+    wanted = RuleSpec(
+        crons=tuple(spec.crons),
+        every_ms=every,
+        times=times,
+        zone=spec.time_zone or "UTC",
+        start_ms=start,
+        end_ms=end,
+        jitter_ms=jitter,
+    )
+    try:
+        return Rule(wanted)
+    except RuleError as error:
+        raise InvalidField.at(_rule_path(error.field, path), error.message) from None
+
+
+def _rule_path(field: str, path: str) -> str:
+    names = {"every_ms": "every", "zone": "time_zone", "start_ms": "start_time"}
+    names |= {"end_ms": "end_time", "jitter_ms": "jitter"}
+    name = names.get(field, field)
+    return f"{path}.{name}" if name else path
+
+
+def _since_epoch(ms: int, path: str = "") -> int:
+    if ms < 0 and path:
+        raise InvalidField.at(path, "must not be before 1970")
+    return max(0, ms)
+
+
+def _whole_ms(duration: Duration, path: str, least: int, most: int) -> int:
+    if duration.nanos % _MS:
+        raise InvalidField.at(path, "must be in whole milliseconds")
+    return duration_ms(duration, path, least, most)
+
+
+class ScheduleChecker:
+    """Checks schedules. `check_task` checks the task of a stored body as a firing of that schedule
+    would have it, and raises InvalidField with paths that begin with `schedule.task`.
+    """
+
+    def __init__(self, check_task: Callable[[str, bytes], str]) -> None:
+        self._check_task = check_task
+
+    def created(self, schedule: pb.Schedule, schedule_id: str, who: str) -> Change:
+        """A new schedule. What only the server sets counts for nothing."""
+        kept = pb.Schedule(created_by=who)
+        _merge(schedule, kept, [name for name in _KEPT if _is_set(schedule, name)])
+        wanted = pb.Schedule(paused=schedule.paused, pause_reason=schedule.pause_reason)
+        return self._checked(kept, wanted, schedule_id, who)
+
+    def changed(
+        self, update: pb.Schedule, mask: FieldMask, who: str, why: str
+    ) -> Callable[[bytes, bool, str], Change]:
+        """What an update makes of a stored body, of whether it is paused, and why. Raises
+        InvalidField.
+        """
+        for i, name in enumerate(mask.paths):
+            if name not in SETTABLE:
+                problem = f"{name!r} is not a field of a schedule that can be changed"
+                raise InvalidField.at(f"update_mask.paths[{i}]", problem)
+        names = list(mask.paths) or [name for name in SETTABLE if _is_set(update, name)]
+        versioned = [name for name in names if name in _KEPT]
+
+        def change(body: bytes, paused: bool, reason: str) -> Change:  # noqa: FBT001 - as stored
+            kept = pb.Schedule.FromString(body)
+            before = kept.spec.SerializeToString(deterministic=True)
+            _merge(update, kept, versioned)
+            wanted = pb.Schedule(
+                paused=update.paused if "paused" in names else paused,
+                pause_reason=update.pause_reason if "pause_reason" in names else reason,
+            )
+            if not wanted.paused:
+                wanted.pause_reason = ""
+            after = kept.spec.SerializeToString(deterministic=True)
+            # One that goes on after a pause does not make up for it.
+            timed = before != after or (paused and not wanted.paused)
+            return self._checked(kept, wanted, update.schedule_id, who, why, timed=timed)
+
+        return change
+
+    def rolled_back(
+        self, body: bytes, schedule_id: str, paused: tuple[bool, str], who: str, why: str
+    ) -> Change:
+        """An earlier version as the current one."""
+        wanted = pb.Schedule(paused=paused[0], pause_reason=paused[1])
+        return self._checked(pb.Schedule.FromString(body), wanted, schedule_id, who, why)
+
+    def _checked(
+        self,
+        kept: pb.Schedule,
+        wanted: pb.Schedule,
+        schedule_id: str,
+        who: str,
+        why: str = "",
+        *,
+        timed: bool = True,
+    ) -> Change:
+        path = "schedule"
+        check_text(kept.description, f"{path}.description", limits.DESCRIPTION_CHARS)
+        rule = rule_of(kept.spec, f"{path}.spec")
+        for name in _FIRING_SETS:
+            if _is_set(kept.task, name):
+                problem = "must not be set: a firing sets it, or has no use for it"
+                raise InvalidField.at(f"{path}.task.{name}", problem)
+        check_labels(kept.labels, f"{path}.labels")
+        check_text(wanted.pause_reason, f"{path}.pause_reason", limits.PAUSE_REASON_CHARS)
+        numbers = _numbers(kept, path)
+        body = kept.SerializeToString(deterministic=True)
+        command = self._check_task(schedule_id, body)
+        if len(body) > limits.SCHEDULE_BYTES:
+            raise InvalidField.at(path, f"must have at most {limits.SCHEDULE_BYTES} bytes")
+        new = NewSchedule(
+            body=body,
+            command=command,
+            creator=kept.created_by,
+            labels=tuple(sorted(kept.labels.items())),
+            overlap=Overlap(kept.overlap_policy or Overlap.ALLOW),
+            misfire=Misfire(kept.misfire_policy or Misfire.FIRE_ONCE),
+            grace_ms=numbers[0],
+            max_firings=numbers[1],
+            pause_after_failures=numbers[2],
+            paused=wanted.paused,
+            pause_reason=wanted.pause_reason,
+            by=who,
+            why=why,
+        )
+        return Change(new, rule, timed)
+
+
+def _numbers(kept: pb.Schedule, path: str) -> tuple[int, int, int]:
+    for name, policies in (
+        ("overlap_policy", pb.OverlapPolicy.values()),
+        ("misfire_policy", pb.MisfirePolicy.values()),
+    ):
+        if getattr(kept, name) not in policies:
+            raise InvalidField.at(f"{path}.{name}", "is not a known policy")
+    grace = limits.MISFIRE_GRACE_DEFAULT_MS
+    if kept.HasField("misfire_grace"):
+        least, most = limits.MISFIRE_GRACE_MIN_MS, limits.MISFIRE_GRACE_MAX_MS
+        grace = _whole_ms(kept.misfire_grace, f"{path}.misfire_grace", least, most)
+    firings = check_number(kept.max_firings, f"{path}.max_firings", 0, limits.FIRINGS_MAX)
+    failures = check_number(
+        kept.pause_after_failures, f"{path}.pause_after_failures", 0, limits.FAILURES_MAX
+    )
+    return grace, int(firings), int(failures)
+
+
+def _is_set(message: pb.Schedule | task_pb2.TaskSpec, name: str) -> bool:
+    field = message.DESCRIPTOR.fields_by_name[name]
+    if field.has_presence:
+        return message.HasField(name)  # type: ignore[arg-type]
+    return bool(getattr(message, name))
+
+
+def _merge(source: pb.Schedule, target: pb.Schedule, names: list[str]) -> None:
+    for name in names:
+        target.ClearField(name)
+        if name == "labels":
+            target.labels.update(source.labels)
+        elif target.DESCRIPTOR.fields_by_name[name].message_type is None:
+            setattr(target, name, getattr(source, name))
+        elif source.HasField(name):  # type: ignore[arg-type]
+            getattr(target, name).CopyFrom(getattr(source, name))
