@@ -128,13 +128,6 @@ SCHEDULE_ID_CHARS: Final = 128
 SCHEDULE_BYTES: Final = 256 << 10
 """Of a whole schedule, and of its task's payload: twenty versions of it are kept."""
 DESCRIPTION_CHARS: Final = 1_024
-EVERY_MIN_MS: Final = 1 * SECOND
-EVERY_MAX_MS: Final = 366 * DAY
-CRONS: Final = 16
-CRON_CHARS: Final = 256
-ONE_SHOTS: Final = 1_000
-ZONE_CHARS: Final = 64
-SCHEDULE_JITTER_MAX_MS: Final = DAY
 MISFIRE_GRACE_MIN_MS: Final = 1 * SECOND
 MISFIRE_GRACE_MAX_MS: Final = 366 * DAY
 MISFIRE_GRACE_DEFAULT_MS: Final = 5 * MINUTE

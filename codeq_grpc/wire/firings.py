@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from codeq.v1 import schedule_service_pb2 as pb, task_pb2
 from codeq_grpc.core import limits
-from codeq_grpc.core.errors import InvalidField
-from codeq_grpc.rules import RuleError, fill, fill_json
+from codeq_grpc.rules.filling import fill, fill_json
 from codeq_grpc.wire.schedules import rule_of
 
 if TYPE_CHECKING:
     from codeq_grpc.core.records import NewTask
-    from codeq_grpc.rules import Rule
+    from codeq_grpc.rules.rule import Rule
     from codeq_grpc.wire.specs import SpecChecker
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -87,7 +86,4 @@ def _fill(spec: task_pb2.TaskSpec, values: dict[str, str]) -> None:
         if "{{" in text:
             spec.headers[key] = fill(text, values)
     if spec.payload.content_type == _JSON and b"{{" in spec.payload.data:
-        try:
-            spec.payload.data = fill_json(spec.payload.data, values)
-        except RuleError as error:
-            raise InvalidField.at(f"{_PATH}.payload.data", error.message) from None
+        spec.payload.data = fill_json(spec.payload.data, values)

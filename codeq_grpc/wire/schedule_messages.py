@@ -40,9 +40,7 @@ def schedule_message(
     return message
 
 
-def _tell(
-    status: pb.ScheduleStatus, row: Row, open_count: int, next_times: Iterable[int]
-) -> None:
+def _tell(status: pb.ScheduleStatus, row: Row, open_count: int, next_times: Iterable[int]) -> None:
     status.fired_count, status.overlap_count = row.fired, row.overlaps
     status.misfire_count, status.refused_count = row.misfires, row.refused
     status.completed_count, status.failed_count = row.completed, row.failed

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from google.protobuf.field_mask_pb2 import FieldMask
-
 from codeq.v1 import schedule_service_pb2 as pb
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import InvalidField
 from codeq_grpc.core.schedules import Misfire, NewSchedule, Overlap
-from codeq_grpc.rules import Rule, RuleError, RuleSpec
+from codeq_grpc.rules.rule import Rule
+from codeq_grpc.rules.spec import RuleError, RuleSpec
 from codeq_grpc.wire.checks import (
     check_labels,
     check_number,
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from google.protobuf.duration_pb2 import Duration
+    from google.protobuf.field_mask_pb2 import FieldMask
 
     from codeq.v1 import task_pb2
 
@@ -79,54 +79,29 @@ def check_ids(schedule_ids: list[str], path: str) -> list[str]:
 
 
 def rule_of(spec: pb.ScheduleSpec, path: str) -> Rule:
-    """The rule of a checked spec."""
-    if len(spec.crons) > limits.CRONS:
-        raise InvalidField.at(f"{path}.crons", f"must have at most {limits.CRONS} entries")
-    for i, cron in enumerate(spec.crons):
-        check_text(cron, f"{path}.crons[{i}]", limits.CRON_CHARS, 1)
-    if len(spec.times) > limits.ONE_SHOTS:
-        raise InvalidField.at(f"{path}.times", f"must have at most {limits.ONE_SHOTS} entries")
-    check_text(spec.time_zone, f"{path}.time_zone", limits.ZONE_CHARS)
-    every = jitter = start = end = 0
+    """The rule that a spec is. Raises InvalidField."""
+    every = start = end = None
+    jitter = 0
     if spec.HasField("every"):
-        least, most = limits.EVERY_MIN_MS, limits.EVERY_MAX_MS
+        least, most = limits.SCHEDULE_EVERY_MIN_MS, limits.SCHEDULE_EVERY_MAX_MS
         every = _whole_ms(spec.every, f"{path}.every", least, most)
     if spec.HasField("jitter"):
         jitter = _whole_ms(spec.jitter, f"{path}.jitter", 0, limits.SCHEDULE_JITTER_MAX_MS)
     if spec.HasField("start_time"):
-        start = _since_epoch(timestamp_ms(spec.start_time, f"{path}.start_time"))
+        start = timestamp_ms(spec.start_time, f"{path}.start_time")
     if spec.HasField("end_time"):
-        end = max(1, _since_epoch(timestamp_ms(spec.end_time, f"{path}.end_time")))
-    times = tuple(
-        _since_epoch(timestamp_ms(time, f"{path}.times[{i}]"), f"{path}.times[{i}]")
-        for i, time in enumerate(spec.times)
-    )
-    wanted = RuleSpec(
-        crons=tuple(spec.crons),
-        every_ms=every,
-        times=times,
-        zone=spec.time_zone or "UTC",
-        start_ms=start,
-        end_ms=end,
-        jitter_ms=jitter,
-    )
+        end = timestamp_ms(spec.end_time, f"{path}.end_time")
+    if len(spec.times) > limits.SCHEDULE_TIMES:
+        problem = f"must have at most {limits.SCHEDULE_TIMES} entries"
+        raise InvalidField.at(f"{path}.times", problem)
+    times = [timestamp_ms(time, f"{path}.times[{i}]") for i, time in enumerate(spec.times)]
     try:
+        wanted = RuleSpec(
+            tuple(spec.crons), every, tuple(times), spec.time_zone, start, end, jitter
+        )
         return Rule(wanted)
     except RuleError as error:
-        raise InvalidField.at(_rule_path(error.field, path), error.message) from None
-
-
-def _rule_path(field: str, path: str) -> str:
-    names = {"every_ms": "every", "zone": "time_zone", "start_ms": "start_time"}
-    names |= {"end_ms": "end_time", "jitter_ms": "jitter"}
-    name = names.get(field, field)
-    return f"{path}.{name}" if name else path
-
-
-def _since_epoch(ms: int, path: str = "") -> int:
-    if ms < 0 and path:
-        raise InvalidField.at(path, "must not be before 1970")
-    return max(0, ms)
+        raise InvalidField.at(f"{path}.{error.field}", error.message) from None
 
 
 def _whole_ms(duration: Duration, path: str, least: int, most: int) -> int:
@@ -250,7 +225,7 @@ def _numbers(kept: pb.Schedule, path: str) -> tuple[int, int, int]:
 def _is_set(message: pb.Schedule | task_pb2.TaskSpec, name: str) -> bool:
     field = message.DESCRIPTOR.fields_by_name[name]
     if field.has_presence:
-        return message.HasField(name)  # type: ignore[arg-type]
+        return message.HasField(name)
     return bool(getattr(message, name))
 
 
@@ -261,5 +236,5 @@ def _merge(source: pb.Schedule, target: pb.Schedule, names: list[str]) -> None:
             target.labels.update(source.labels)
         elif target.DESCRIPTOR.fields_by_name[name].message_type is None:
             setattr(target, name, getattr(source, name))
-        elif source.HasField(name):  # type: ignore[arg-type]
+        elif source.HasField(name):
             getattr(target, name).CopyFrom(getattr(source, name))
