@@ -7,9 +7,13 @@ than the grace; one that is late, but not missed, just fires.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from codeq_grpc.core.schedules import FireTime, Misfire
+
+if TYPE_CHECKING:
+    from codeq_grpc.core.schedules import NewSchedule, Row
 
 MADE_UP: Final = {Misfire.FIRE_ONCE: 1, Misfire.SKIP: 0, Misfire.FIRE_ALL: 1_000}
 """How many of the latest missed fire times are acted on all the same."""
@@ -41,6 +45,21 @@ class FireTimes(Protocol):
 
     def offset(self, seed: bytes, ms: int) -> int:
         """How long after this fire time to act on it, always the same."""
+
+
+class Change(NamedTuple):
+    """A schedule as it will be; `timed` if it fires at other times than before."""
+
+    new: NewSchedule
+    rule: FireTimes
+    timed: bool = True
+
+    def at(self, now_ms: int, seed: bytes) -> NewSchedule:
+        """With its next fire time."""
+        if not self.timed:
+            return self.new
+        next_ms, act_ms = start(self.rule, seed, now_ms)
+        return replace(self.new, next_ms=next_ms, act_ms=act_ms)
 
 
 class Moment(NamedTuple):
@@ -135,3 +154,17 @@ def _times(fire: list[int], last_ms: int) -> tuple[FireTime, ...]:
 
 def _with_act(rule: FireTimes, seed: bytes, ms: int | None) -> tuple[int, int]:
     return (0, 0) if ms is None else (ms, ms + rule.offset(seed, ms))
+
+
+def following(rule: FireTimes, row: Row, most: int) -> list[int]:
+    """The next fire times of a schedule, none while it is paused."""
+    if row.paused or row.ended or not row.next_ms:
+        return []
+    if row.max_firings:
+        most = min(most, row.max_firings - row.decided)
+    times: list[int] = []
+    ms: int | None = row.next_ms
+    while ms is not None and len(times) < most:
+        times.append(ms)
+        ms = rule.after(ms)
+    return times

@@ -247,9 +247,9 @@ class Made(NamedTuple):
 class Fired(NamedTuple):
     """FIRED: each fire time has a firing in `made` (to be enqueued, or skipped), but for one that
     waits (BUFFER_ONE), and those beyond `max_firings`. CHANGED: the mark or the next time is not
-    what was expected, or it is paused; ENDED: it has fired as often as it may. BUSY: nothing was done since firings
-    are open, as far as the calendar knows, and the schedule is to SKIP or BUFFER_ONE: see whether
-    their tasks have ended, `conclude` those, and fire again, `checked`.
+    what was expected, or it is paused; ENDED: it has fired as often as it may. BUSY: nothing was
+    done since firings are open, as far as the calendar knows, and the schedule is to SKIP or
+    BUFFER_ONE: see whether their tasks have ended, `conclude` those, and fire again, `checked`.
     """
 
     word: bytes

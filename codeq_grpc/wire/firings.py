@@ -54,9 +54,10 @@ class Bodies:
         """What a schedule enqueues."""
         return pb.Schedule.FromString(body).task.command
 
-    def check(self, schedule_id: str, body: bytes) -> str:
+    def check(self, body: bytes) -> str:
         """The command of a schedule whose firings will have valid tasks; raises InvalidField."""
-        return self.task(body, schedule_id, b"\xff" * 7, _LONGEST, _LONGEST).command
+        longest = "x" * limits.SCHEDULE_ID_CHARS
+        return self.task(body, longest, b"\xff" * 7, _LONGEST, _LONGEST).command
 
     def task(
         self, body: bytes, schedule_id: str, number: bytes, fire_ms: int, previous_ms: int

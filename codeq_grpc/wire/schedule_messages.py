@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from codeq.v1 import schedule_service_pb2 as pb, task_pb2
-from codeq_grpc.core.schedules import OPEN, SKIPPED, TO_ENQUEUE
-from codeq_grpc.core.task import TaskState
+from codeq_grpc.wire.schedules import etag_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from google.protobuf.timestamp_pb2 import Timestamp
-
-    from codeq_grpc.core.schedules import Firing, Mark, Record, Row, Stored
-
-_ETAG: Final = re.compile(r"([0-9a-f]{14})-([1-9][0-9]{0,15})")
-
-
-def etag_of(mark: Mark) -> str:
-    """What stands for a version: of this schedule, not of another that had its name before."""
-    return f"{mark.number.hex()}-{mark.version}"
+    from codeq_grpc.core.schedules import Firing, Record, Row, Stored
 
 
 def schedule_message(
@@ -67,12 +56,6 @@ def firing_message(firing: Firing, state: int) -> pb.Firing:
     return message
 
 
-def ended_state(firing: Firing) -> int:
-    """State of the task of a firing as far as the calendar knows it, 0 if it does not."""
-    known = firing.state in {TO_ENQUEUE, OPEN, SKIPPED} or not firing.state
-    return 0 if known else TaskState(firing.state)
-
-
 def version_message(schedule_id: str, record: Record) -> pb.ScheduleVersion:
     """A schedule as it was."""
     message = pb.ScheduleVersion(changed_by=record.by, reason=record.why)
@@ -80,15 +63,3 @@ def version_message(schedule_id: str, record: Record) -> pb.ScheduleVersion:
     message.schedule.schedule_id, message.schedule.version = schedule_id, record.version
     message.change_time.FromMilliseconds(record.at_ms)
     return message
-
-
-def times_of(moments: Sequence[int]) -> pb.PreviewScheduleResponse:
-    """Fire times."""
-    response = pb.PreviewScheduleResponse()
-    for ms in moments:
-        _set(response.times.add(), ms)
-    return response
-
-
-def _set(time: Timestamp, ms: int) -> None:
-    time.FromMilliseconds(ms)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from codeq.v1 import schedule_service_pb2 as pb
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import InvalidField
-from codeq_grpc.core.schedules import Misfire, NewSchedule, Overlap
+from codeq_grpc.core.firing import Change
+from codeq_grpc.core.schedules import Mark, Misfire, NewSchedule, Overlap
 from codeq_grpc.rules.rule import Rule
 from codeq_grpc.rules.spec import RuleError, RuleSpec
 from codeq_grpc.wire.checks import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from codeq.v1 import task_pb2
 
 _ID: Final = re.compile(rf"[A-Za-z0-9._:-]{{1,{limits.SCHEDULE_ID_CHARS}}}")
+_ETAG: Final = re.compile(r"([0-9a-f]{14})-([1-9][0-9]{0,15})")
 _PREFIX: Final = re.compile(rf"[A-Za-z0-9._:-]{{0,{limits.SCHEDULE_ID_CHARS}}}")
 _KEPT: Final = (
     *("description", "spec", "task", "overlap_policy", "misfire_policy", "misfire_grace"),
@@ -41,14 +43,6 @@ _FIRING_SETS: Final = (
 )
 """Fields of a task that a firing sets itself or has no use for."""
 _MS: Final = 1_000_000
-
-
-class Change(NamedTuple):
-    """A schedule as it will be; `timed` if when it fires is another than before."""
-
-    new: NewSchedule
-    rule: Rule
-    timed: bool = True
 
 
 def check_schedule_id(schedule_id: str, path: str) -> str:
@@ -111,19 +105,19 @@ def _whole_ms(duration: Duration, path: str, least: int, most: int) -> int:
 
 
 class ScheduleChecker:
-    """Checks schedules. `check_task` checks the task of a stored body as a firing of that schedule
-    would have it, and raises InvalidField with paths that begin with `schedule.task`.
+    """Checks schedules. `check_task` checks the task of a body as a firing would have it, gives its
+    command, and raises InvalidField with paths that begin with `schedule.task`.
     """
 
-    def __init__(self, check_task: Callable[[str, bytes], str]) -> None:
+    def __init__(self, check_task: Callable[[bytes], str]) -> None:
         self._check_task = check_task
 
-    def created(self, schedule: pb.Schedule, schedule_id: str, who: str) -> Change:
+    def created(self, schedule: pb.Schedule, who: str, why: str = "") -> Change:
         """A new schedule. What only the server sets counts for nothing."""
         kept = pb.Schedule(created_by=who)
         _merge(schedule, kept, [name for name in _KEPT if _is_set(schedule, name)])
         wanted = pb.Schedule(paused=schedule.paused, pause_reason=schedule.pause_reason)
-        return self._checked(kept, wanted, schedule_id, who)
+        return self._checked(kept, wanted, who, why)
 
     def changed(
         self, update: pb.Schedule, mask: FieldMask, who: str, why: str
@@ -151,22 +145,19 @@ class ScheduleChecker:
             after = kept.spec.SerializeToString(deterministic=True)
             # One that goes on after a pause does not make up for it.
             timed = before != after or (paused and not wanted.paused)
-            return self._checked(kept, wanted, update.schedule_id, who, why, timed=timed)
+            return self._checked(kept, wanted, who, why, timed=timed)
 
         return change
 
-    def rolled_back(
-        self, body: bytes, schedule_id: str, paused: tuple[bool, str], who: str, why: str
-    ) -> Change:
+    def rolled_back(self, body: bytes, paused: tuple[bool, str], who: str, why: str) -> Change:
         """An earlier version as the current one."""
         wanted = pb.Schedule(paused=paused[0], pause_reason=paused[1])
-        return self._checked(pb.Schedule.FromString(body), wanted, schedule_id, who, why)
+        return self._checked(pb.Schedule.FromString(body), wanted, who, why)
 
     def _checked(
         self,
         kept: pb.Schedule,
         wanted: pb.Schedule,
-        schedule_id: str,
         who: str,
         why: str = "",
         *,
@@ -183,7 +174,7 @@ class ScheduleChecker:
         check_text(wanted.pause_reason, f"{path}.pause_reason", limits.PAUSE_REASON_CHARS)
         numbers = _numbers(kept, path)
         body = kept.SerializeToString(deterministic=True)
-        command = self._check_task(schedule_id, body)
+        command = self._check_task(body)
         if len(body) > limits.SCHEDULE_BYTES:
             raise InvalidField.at(path, f"must have at most {limits.SCHEDULE_BYTES} bytes")
         new = NewSchedule(
@@ -238,3 +229,18 @@ def _merge(source: pb.Schedule, target: pb.Schedule, names: list[str]) -> None:
             setattr(target, name, getattr(source, name))
         elif source.HasField(name):
             getattr(target, name).CopyFrom(getattr(source, name))
+
+
+def expected(etag: str, path: str) -> Mark | None:
+    """The version that an etag stands for, None for any."""
+    if not etag:
+        return None
+    found = _ETAG.fullmatch(etag)
+    if found is None:
+        raise InvalidField.at(path, "is not an etag that a schedule had")
+    return Mark(bytes.fromhex(found[1]), int(found[2]))
+
+
+def etag_of(mark: Mark) -> str:
+    """What stands for a version: of this schedule, not of another that had its name before."""
+    return f"{mark.number.hex()}-{mark.version}"
