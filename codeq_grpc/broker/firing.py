@@ -58,9 +58,7 @@ class Bodies(Protocol):
     def command(self, body: bytes) -> str:
         """What it enqueues."""
 
-    def task(
-        self, body: bytes, schedule_id: str, number: bytes, fire_ms: int, previous_ms: int
-    ) -> NewTask:
+    def task(self, body: bytes, schedule_id: str, firing: Firing) -> NewTask:
         """The task of a firing, always the same."""
 
 
@@ -167,13 +165,12 @@ class Firings:
         """Enqueues what is owed, and cancels what is not to go on; gives what came of firings, by
         name. What a server that dies leaves is carried out again: each task is there once.
         """
-        await self._cancel(calendar, [job.firing for job in jobs if job.firing.cancel])
         owed = [job for job in jobs if job.firing.state == TO_ENQUEUE]
         settled: list[Settled] = []
         ready: list[tuple[Job, NewTask]] = []
         for job in owed:
             try:
-                ready.append((job, self._task(job)))
+                ready.append((job, self._bodies.task(job.body, job.schedule_id, job.firing)))
             except CodeQError as error:
                 settled.append(Settled(job.firing.name, reason=error.reason))
         enqueued: list[tuple[bytes, str]] = []
@@ -187,14 +184,15 @@ class Firings:
         ended = await self._ends.follow(calendar, enqueued)
         if settled:
             await self._store.settle(calendar, settled)
+        done = {one.name: one.task_id for one in settled}
+        superseded = [job.firing for job in jobs if job.firing.cancel]
+        await self._cancel(
+            calendar,
+            [f._replace(task_id=done.get(f.name, "")) if f.name in done else f for f in superseded],
+        )
         for queue, ends in ended.items():
             await self._ends.tell(queue, ends)
         return {one.name: one for one in settled}
-
-    def _task(self, job: Job) -> NewTask:
-        firing = job.firing
-        of = job.body, job.schedule_id, job.row.number
-        return self._bodies.task(*of, firing.fire_ms, firing.previous_ms)
 
     async def _enqueue(
         self, calendar: Calendar, tasks: Sequence[NewTask]

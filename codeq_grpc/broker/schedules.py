@@ -129,6 +129,16 @@ class Schedules:
             raise not_found(schedule_id)
         return now_ms, stored
 
+    async def _read_all(
+        self, calendar: Calendar, ids: Sequence[str]
+    ) -> tuple[int, list[Stored | None]]:
+        """The store's time, and each; a reply may have only some."""
+        now_ms, found = await self._store.read(calendar, ids)
+        while len(found) < len(ids):
+            _, more = await self._store.read(calendar, ids[len(found) :])
+            found += more
+        return now_ms, found
+
     def _visible(self, reach: Reach, stored: Stored) -> bool:
         return not reach.patterns or reach.has(self._bodies.command(stored.record.body))
 
@@ -159,7 +169,7 @@ class Schedules:
         found, room = list[Found](), limits.BATCH_BYTES
         async for at in unhurried(range(0, len(ids), _READ)):
             part = ids[at : at + _READ]
-            _, stored_ones = await self._store.read(calendar, part)
+            _, stored_ones = await self._read_all(calendar, part)
             for schedule_id, stored in zip(part, stored_ones, strict=True):
                 if stored is None or not self._visible(reach, stored):
                     continue
@@ -270,7 +280,7 @@ class Schedules:
     ) -> tuple[int, list[_Member]]:
         """Those that there are; the others are failures."""
         ids = [schedule_id for _, schedule_id in members]
-        now_ms, found = await self._store.read(Calendar(reach.tenant), ids)
+        now_ms, found = await self._read_all(Calendar(reach.tenant), ids)
         seen = []
         for (i, schedule_id), stored in zip(members, found, strict=True):
             if stored is None or not self._visible(reach, stored):

@@ -146,5 +146,5 @@ PREVIEW_MAX: Final = 100
 PREVIEW_DEFAULT: Final = 10
 NEXT_TIMES: Final = 5
 """That a schedule tells."""
-FIRING_PLACE_BYTES: Final = 15
-"""Of a place among firings: number of the schedule and fire time."""
+FIRING_PLACE_BYTES: Final = 16
+"""Of a place among firings: number of the schedule, fire time, kind."""

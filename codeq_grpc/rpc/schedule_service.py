@@ -97,10 +97,7 @@ class ScheduleServicer(schedule_service_pb2_grpc.ScheduleServiceServicer):
         made = self._created(schedule, request.reason) if request.allow_missing else None
 
         def change(stored: Stored | None) -> Change | None:
-            if stored is None:
-                return made
-            paused = stored.row.paused, stored.row.pause_reason
-            return _permitted(changed(stored.record.body, *paused))
+            return made if stored is None else _permitted(changed(stored))
 
         found = await self._schedules.update(
             reach(), schedule.schedule_id, _expecting(wanted), change
@@ -118,11 +115,10 @@ class ScheduleServicer(schedule_service_pb2_grpc.ScheduleServiceServicer):
         record = await self._schedules.version(reach(), schedule_id, version)
         who = PRINCIPAL.get().subject
 
+        changed = self._checker.rolled_back(record.body, who, request.reason)
+
         def change(stored: Stored | None) -> Change | None:
-            if stored is None:
-                return None
-            paused = stored.row.paused, stored.row.pause_reason
-            return _permitted(self._checker.rolled_back(record.body, paused, who, request.reason))
+            return None if stored is None else _permitted(changed(stored))
 
         found = await self._schedules.update(reach(), schedule_id, _expecting(wanted), change)
         return pb.RollbackScheduleResponse(schedule=_message(found))

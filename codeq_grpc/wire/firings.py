@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from codeq.v1 import schedule_service_pb2 as pb, task_pb2
 from codeq_grpc.core import limits
+from codeq_grpc.core.schedules import Cause
 from codeq_grpc.rules.filling import fill, fill_json
 from codeq_grpc.wire.schedules import rule_of
 
 if TYPE_CHECKING:
     from codeq_grpc.core.records import NewTask
+    from codeq_grpc.core.schedules import Firing
     from codeq_grpc.rules.rule import Rule
     from codeq_grpc.wire.specs import SpecChecker
 
@@ -57,26 +59,26 @@ class Bodies:
     def check(self, body: bytes) -> str:
         """The command of a schedule whose firings will have valid tasks; raises InvalidField."""
         longest = "x" * limits.SCHEDULE_ID_CHARS
-        return self.task(body, longest, b"\xff" * 7, _LONGEST, _LONGEST).command
+        return self._task(body, longest, (_LONGEST, _LONGEST), longest).command
 
-    def task(
-        self, body: bytes, schedule_id: str, number: bytes, fire_ms: int, previous_ms: int
-    ) -> NewTask:
-        """The task of a firing; `number` is that of its schedule. Made again, it is the same, and
-        enqueued again it is there already.
+    def task(self, body: bytes, schedule_id: str, firing: Firing) -> NewTask:
+        """The task of a firing. Made again, it is the same, and enqueued again it is there already:
+        its idempotency key names the schedule, which one it was of that name, and the fire time.
         """
+        number, kind = firing.place[:7].hex(), "/trigger" * (firing.cause == Cause.TRIGGER)
+        key = f"schedule/{schedule_id}/{number}/{as_text(firing.fire_ms)}{kind}"
+        return self._task(body, schedule_id, (firing.fire_ms, firing.previous_ms), key)
+
+    def _task(self, body: bytes, schedule_id: str, times: tuple[int, int], key: str) -> NewTask:
         spec = pb.Schedule.FromString(body).task
-        time = as_text(fire_ms)
-        _fill(
-            spec,
-            {
-                "fire_time": time,
-                "previous_fire_time": as_text(previous_ms),
-                "schedule_id": schedule_id,
-            },
-        )
-        incarnation = int.from_bytes(number, "big")
-        spec.idempotency_key = f"schedule/{schedule_id}/{incarnation}/{time}"
+        fire_time, previous = map(as_text, times)
+        values = {
+            "fire_time": fire_time,
+            "previous_fire_time": previous,
+            "schedule_id": schedule_id,
+        }
+        _fill(spec, values)
+        spec.idempotency_key = key
         spec.idempotency_ttl.FromMilliseconds(limits.FIRING_KEY_MS)
         spec.conflict_policy = task_pb2.CONFLICT_POLICY_USE_EXISTING
         return self._checker.check(spec, _PATH)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from google.protobuf.field_mask_pb2 import FieldMask
 
     from codeq.v1 import task_pb2
+    from codeq_grpc.core.schedules import Stored
 
 _ID: Final = re.compile(rf"[A-Za-z0-9._:-]{{1,{limits.SCHEDULE_ID_CHARS}}}")
 _ETAG: Final = re.compile(r"([0-9a-f]{14})-([1-9][0-9]{0,15})")
@@ -121,10 +122,8 @@ class ScheduleChecker:
 
     def changed(
         self, update: pb.Schedule, mask: FieldMask, who: str, why: str
-    ) -> Callable[[bytes, bool, str], Change]:
-        """What an update makes of a stored body, of whether it is paused, and why. Raises
-        InvalidField.
-        """
+    ) -> Callable[[Stored], Change]:
+        """What an update makes of what is stored. Raises InvalidField."""
         for i, name in enumerate(mask.paths):
             if name not in SETTABLE:
                 problem = f"{name!r} is not a field of a schedule that can be changed"
@@ -132,36 +131,36 @@ class ScheduleChecker:
         names = list(mask.paths) or [name for name in SETTABLE if _is_set(update, name)]
         versioned = [name for name in names if name in _KEPT]
 
-        def change(body: bytes, paused: bool, reason: str) -> Change:  # noqa: FBT001 - as stored
-            kept = pb.Schedule.FromString(body)
-            before = kept.spec.SerializeToString(deterministic=True)
+        def change(stored: Stored) -> Change:
+            row, kept = stored.row, pb.Schedule.FromString(stored.record.body)
             _merge(update, kept, versioned)
-            wanted = pb.Schedule(
-                paused=update.paused if "paused" in names else paused,
-                pause_reason=update.pause_reason if "pause_reason" in names else reason,
-            )
-            if not wanted.paused:
-                wanted.pause_reason = ""
-            after = kept.spec.SerializeToString(deterministic=True)
-            # One that goes on after a pause does not make up for it.
-            timed = before != after or (paused and not wanted.paused)
-            return self._checked(kept, wanted, who, why, timed=timed)
+            wanted = None
+            if not {"paused", "pause_reason"}.isdisjoint(names):
+                wanted = pb.Schedule(
+                    paused=update.paused if "paused" in names else row.paused,
+                    pause_reason=update.pause_reason
+                    if "pause_reason" in names
+                    else row.pause_reason,
+                )
+            return self._checked(kept, wanted, who, why, stored)
 
         return change
 
-    def rolled_back(self, body: bytes, paused: tuple[bool, str], who: str, why: str) -> Change:
+    def rolled_back(self, body: bytes, who: str, why: str) -> Callable[[Stored], Change]:
         """An earlier version as the current one."""
-        wanted = pb.Schedule(paused=paused[0], pause_reason=paused[1])
-        return self._checked(pb.Schedule.FromString(body), wanted, who, why)
+
+        def change(stored: Stored) -> Change:
+            return self._checked(pb.Schedule.FromString(body), None, who, why, stored)
+
+        return change
 
     def _checked(
         self,
         kept: pb.Schedule,
-        wanted: pb.Schedule,
+        wanted: pb.Schedule | None,
         who: str,
-        why: str = "",
-        *,
-        timed: bool = True,
+        why: str,
+        stored: Stored | None = None,
     ) -> Change:
         path = "schedule"
         check_text(kept.description, f"{path}.description", limits.DESCRIPTION_CHARS)
@@ -171,7 +170,8 @@ class ScheduleChecker:
                 problem = "must not be set: a firing sets it, or has no use for it"
                 raise InvalidField.at(f"{path}.task.{name}", problem)
         check_labels(kept.labels, f"{path}.labels")
-        check_text(wanted.pause_reason, f"{path}.pause_reason", limits.PAUSE_REASON_CHARS)
+        paused, reason = (wanted.paused, wanted.pause_reason) if wanted is not None else (None, "")
+        check_text(reason, f"{path}.pause_reason", limits.PAUSE_REASON_CHARS)
         numbers = _numbers(kept, path)
         body = kept.SerializeToString(deterministic=True)
         command = self._check_task(body)
@@ -187,12 +187,25 @@ class ScheduleChecker:
             grace_ms=numbers[0],
             max_firings=numbers[1],
             pause_after_failures=numbers[2],
-            paused=wanted.paused,
-            pause_reason=wanted.pause_reason,
+            paused=paused,
+            pause_reason=reason if paused else "",
             by=who,
             why=why,
         )
-        return Change(new, rule, timed)
+        return Change(new, rule, stored is None or _is_retimed(kept, paused, stored))
+
+
+def _is_retimed(kept: pb.Schedule, paused: bool | None, stored: Stored) -> bool:  # noqa: FBT001
+    """Whether it fires at other times than before. One that goes on after a pause, or its end, does
+    not make up for it; but what is due, and still to be fired, is not lost to another change.
+    """
+    row, before = stored.row, pb.Schedule.FromString(stored.record.body).spec
+    resumed = row.paused and paused is False
+    return resumed or row.ended or _bytes(before) != _bytes(kept.spec)
+
+
+def _bytes(spec: pb.ScheduleSpec) -> bytes:
+    return spec.SerializeToString(deterministic=True)
 
 
 def _numbers(kept: pb.Schedule, path: str) -> tuple[int, int, int]:

@@ -154,9 +154,7 @@ async def listed(caller: Caller, size: int = 0, **fields: Any) -> list[str]:
 async def versions(caller: Caller, schedule_id: str = "nightly") -> list[pb.ScheduleVersion]:
     """The newest first."""
     request = pb.ListScheduleVersionsRequest(schedule_id=schedule_id)
-    response: pb.ListScheduleVersionsResponse = await ask(
-        caller, "ListScheduleVersions", request
-    )
+    response: pb.ListScheduleVersionsResponse = await ask(caller, "ListScheduleVersions", request)
     return list(response.versions)
 
 
