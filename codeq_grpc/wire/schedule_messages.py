@@ -21,6 +21,8 @@ def schedule_message(
     message = pb.Schedule.FromString(record.body)
     message.schedule_id = schedule_id
     message.paused, message.pause_reason = row.paused, row.pause_reason
+    if row.failing:
+        message.pause_reason = f"{row.failures_in_row} tasks failed in a row"
     message.system = row.system
     message.etag, message.version = etag_of(row.mark), row.version
     message.create_time.FromMilliseconds(created_ms)
