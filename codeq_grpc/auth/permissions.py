@@ -69,3 +69,10 @@ PERMISSIONS: Final[dict[str, Scope | Access]] = {
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Access.ANY_CREDENTIAL,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Access.ANY_CREDENTIAL,
 }
+
+ALSO: Final[dict[str, Scope]] = {
+    f"{_SCHEDULES}CreateSchedule": Scope.TASKS_ENQUEUE,
+    f"{_SCHEDULES}UpdateSchedule": Scope.TASKS_ENQUEUE,
+    f"{_SCHEDULES}RollbackSchedule": Scope.TASKS_ENQUEUE,
+}
+"""A second scope that an RPC asks for: who says what a schedule enqueues may enqueue it."""

@@ -44,6 +44,7 @@ _FIRING_SETS: Final = (
 )
 """Fields of a task that a firing sets itself or has no use for."""
 _MS: Final = 1_000_000
+_PATH: Final = "schedule"
 
 
 def check_schedule_id(schedule_id: str, path: str) -> str:
@@ -130,6 +131,14 @@ class ScheduleChecker:
                 raise InvalidField.at(f"update_mask.paths[{i}]", problem)
         names = list(mask.paths) or [name for name in SETTABLE if _is_set(update, name)]
         versioned = [name for name in names if name in _KEPT]
+        # What is wrong is told whether there is such a schedule or not.
+        alone = pb.Schedule()
+        _merge(update, alone, names)
+        _check_plain(alone)
+        if "spec" in names:
+            rule_of(alone.spec, f"{_PATH}.spec")
+        if "task" in names:
+            self._check_task(alone.SerializeToString())
 
         def change(stored: Stored) -> Change:
             row, kept = stored.row, pb.Schedule.FromString(stored.record.body)
@@ -162,21 +171,14 @@ class ScheduleChecker:
         why: str,
         stored: Stored | None = None,
     ) -> Change:
-        path = "schedule"
-        check_text(kept.description, f"{path}.description", limits.DESCRIPTION_CHARS)
-        rule = rule_of(kept.spec, f"{path}.spec")
-        for name in _FIRING_SETS:
-            if _is_set(kept.task, name):
-                problem = "must not be set: a firing sets it, or has no use for it"
-                raise InvalidField.at(f"{path}.task.{name}", problem)
-        check_labels(kept.labels, f"{path}.labels")
+        numbers = _check_plain(kept)
+        rule = rule_of(kept.spec, f"{_PATH}.spec")
         paused, reason = (wanted.paused, wanted.pause_reason) if wanted is not None else (None, "")
-        check_text(reason, f"{path}.pause_reason", limits.PAUSE_REASON_CHARS)
-        numbers = _numbers(kept, path)
+        check_text(reason, f"{_PATH}.pause_reason", limits.PAUSE_REASON_CHARS)
         body = kept.SerializeToString(deterministic=True)
         command = self._check_task(body)
         if len(body) > limits.SCHEDULE_BYTES:
-            raise InvalidField.at(path, f"must have at most {limits.SCHEDULE_BYTES} bytes")
+            raise InvalidField.at(_PATH, f"must have at most {limits.SCHEDULE_BYTES} bytes")
         new = NewSchedule(
             body=body,
             command=command,
@@ -208,29 +210,34 @@ def _bytes(spec: pb.ScheduleSpec) -> bytes:
     return spec.SerializeToString(deterministic=True)
 
 
-def _numbers(kept: pb.Schedule, path: str) -> tuple[int, int, int]:
+def _check_plain(schedule: pb.Schedule) -> tuple[int, int, int]:
+    """All but rule and task; grace, firings and failures."""
+    check_text(schedule.description, f"{_PATH}.description", limits.DESCRIPTION_CHARS)
+    check_text(schedule.pause_reason, f"{_PATH}.pause_reason", limits.PAUSE_REASON_CHARS)
+    check_labels(schedule.labels, f"{_PATH}.labels")
+    for name in _FIRING_SETS:
+        if _is_set(schedule.task, name):
+            problem = "must not be set: a firing sets it, or has no use for it"
+            raise InvalidField.at(f"{_PATH}.task.{name}", problem)
     for name, policies in (
         ("overlap_policy", pb.OverlapPolicy.values()),
         ("misfire_policy", pb.MisfirePolicy.values()),
     ):
-        if getattr(kept, name) not in policies:
-            raise InvalidField.at(f"{path}.{name}", "is not a known policy")
+        if getattr(schedule, name) not in policies:
+            raise InvalidField.at(f"{_PATH}.{name}", "is not a known policy")
     grace = limits.MISFIRE_GRACE_DEFAULT_MS
-    if kept.HasField("misfire_grace"):
+    if schedule.HasField("misfire_grace"):
         least, most = limits.MISFIRE_GRACE_MIN_MS, limits.MISFIRE_GRACE_MAX_MS
-        grace = _whole_ms(kept.misfire_grace, f"{path}.misfire_grace", least, most)
-    firings = check_number(kept.max_firings, f"{path}.max_firings", 0, limits.FIRINGS_MAX)
+        grace = _whole_ms(schedule.misfire_grace, f"{_PATH}.misfire_grace", least, most)
+    firings = check_number(schedule.max_firings, f"{_PATH}.max_firings", 0, limits.FIRINGS_MAX)
     failures = check_number(
-        kept.pause_after_failures, f"{path}.pause_after_failures", 0, limits.FAILURES_MAX
+        schedule.pause_after_failures, f"{_PATH}.pause_after_failures", 0, limits.FAILURES_MAX
     )
     return grace, int(firings), int(failures)
 
 
 def _is_set(message: pb.Schedule | task_pb2.TaskSpec, name: str) -> bool:
-    field = message.DESCRIPTOR.fields_by_name[name]
-    if field.has_presence:
-        return message.HasField(name)
-    return bool(getattr(message, name))
+    return any(field.name == name for field, _ in message.ListFields())
 
 
 def _merge(source: pb.Schedule, target: pb.Schedule, names: list[str]) -> None:

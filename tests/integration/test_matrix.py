@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.support.admin import Admin
     from tests.support.server import Server
 
-QUEUE, TASK, KEY = "queue", "task", "key"
+QUEUE, TASK, KEY, SCHEDULE = "queue", "task", "key", "schedule"
 _TASKS: Final = {"selector.task_ids": TASK, "selector.filter.command": QUEUE}
 
 OBJECTS: Final[dict[str, dict[str, str]]] = {
@@ -61,6 +61,18 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "ListApiKeys": {},
     "RevokeApiKey": {"key_id": KEY},
     "ListAuditEvents": {},
+    "CreateSchedule": {"schedule.task.command": QUEUE},
+    "GetSchedule": {"schedule_id": SCHEDULE},
+    "ListSchedules": {"command": QUEUE},
+    "UpdateSchedule": {"schedule.schedule_id": SCHEDULE, "schedule.task.command": QUEUE},
+    "DeleteSchedule": {"schedule_id": SCHEDULE},
+    "BatchSchedules": {"schedule_ids": SCHEDULE},
+    "TriggerSchedule": {"schedule_id": SCHEDULE},
+    "BackfillSchedule": {"schedule_id": SCHEDULE},
+    "PreviewSchedule": {},
+    "ListFirings": {"schedule_id": SCHEDULE},
+    "ListScheduleVersions": {"schedule_id": SCHEDULE},
+    "RollbackSchedule": {"schedule_id": SCHEDULE},
 }
 """RPC -> plain path of each field that names an object -> its kind."""
 

@@ -1,8 +1,8 @@
 """Every misfire policy with every overlap policy, as one story.
 
-A schedule fires every hour and forgives five minutes. Its task of 9:00 is still being worked on when
-all servers go down at 9:30. They come back at 12:30: 10:00, 11:00 and 12:00 were missed. Then the
-worker is done. The store's clock is moved by the test; a jump is what an outage looks like.
+A schedule fires every hour and forgives five minutes. Its task of 9:00 is still being worked on
+when all servers go down at 9:30. They come back at 12:30: 10:00, 11:00 and 12:00 were missed. Then
+the worker is done. The store's clock is moved by the test; a jump is what an outage looks like.
 """
 
 from __future__ import annotations
@@ -220,5 +220,5 @@ async def test_a_schedule_fires_so_often_and_no_more(clocked: Server, clock: Vir
     await scheduling.create(acme, "nightly", "@hourly", max_firings=2)
     for hour in (9, 10, 11):
         moved_to(clock, hour)
-        await becomes(acme, {one: TASK for one in range(9, min(hour, 10) + 1)})
+        await becomes(acme, dict.fromkeys(range(9, min(hour, 10) + 1), TASK))
     assert (await scheduling.get(acme)).status.ended
