@@ -87,12 +87,14 @@ class ScheduleServicer(schedule_service_pb2_grpc.ScheduleServiceServicer):
         self, request: pb.UpdateScheduleRequest, context: Context
     ) -> pb.UpdateScheduleResponse:
         """Changes one, or makes it."""
-        schedule = request.schedule
+        schedule, mask = request.schedule, request.update_mask
         schedules.check_schedule_id(schedule.schedule_id, "schedule.schedule_id")
         check_text(request.reason, "reason", limits.REASON_CHARS)
         wanted = schedules.expected(schedule.etag, "schedule.etag")
         who = PRINCIPAL.get().subject
-        changed = self._checker.changed(schedule, request.update_mask, who, request.reason)
+        changed = self._checker.changed(schedule, mask, who, request.reason)
+        if schedule.HasField("task") and (not mask.paths or "task" in mask.paths):
+            permit(schedule.task.command)
         made = self._created(schedule, request.reason) if request.allow_missing else None
 
         def change(stored: Stored | None) -> Change | None:

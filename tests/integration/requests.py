@@ -53,6 +53,8 @@ class Field(NamedTuple):
         if self.is_map:
             found.ClearField(name)
             getattr(found, name).update(value)
+        elif self.descriptor.is_repeated and self.descriptor.message_type is not None:
+            getattr(found, name)[0].CopyFrom(value)
         elif self.descriptor.is_repeated:
             getattr(found, name)[0] = value
         elif self.descriptor.message_type is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -159,7 +159,7 @@ async def test_an_etag_is_of_one_schedule_only(acme: Caller) -> None:
 
 async def test_an_update_makes_one_if_it_may(acme: Caller) -> None:
     given = scheduling.schedule("new", "0 3 * * *")
-    fields = {"spec": given.spec, "task": given.task, "description": "made"}
+    fields: dict[str, Any] = {"spec": given.spec, "task": given.task, "description": "made"}
     made = await scheduling.update(acme, "new", ["description"], make=True, **fields)
     assert (made.version, made.description) == (1, "made")
     again = await scheduling.update(acme, "new", make=True, **fields)
