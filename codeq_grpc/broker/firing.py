@@ -154,9 +154,6 @@ class Firings:
             again = [_checked(fires[i]) for i in busy]
             for i, one in zip(busy, await self._store.fire(calendar, again), strict=True):
                 fired[i] = one
-        superseded = [f for one in fired for f in one.open if f.cancel]
-        if superseded:
-            await self._cancel(calendar, superseded)
         return fired
 
     async def carry_out(

@@ -10,7 +10,7 @@ from codeq_grpc.broker.page_tokens import page_token, place_of
 from codeq_grpc.broker.schedules import not_found
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import InvalidField, InvalidState, StoreUnavailable
-from codeq_grpc.core.schedules import SKIPPED, TO_ENQUEUE, Cause, Fire, FireTime
+from codeq_grpc.core.schedules import SKIPPED, TO_ENQUEUE, Cause, Fire, FireTime, Firing, Overlap
 from codeq_grpc.core.task import TERMINAL
 from codeq_grpc.store import calendars
 from codeq_grpc.store.keys import Calendar
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from codeq_grpc.broker.firing import Bodies, Firings
     from codeq_grpc.broker.schedules import Schedules
     from codeq_grpc.core.principal import Reach
-    from codeq_grpc.core.schedules import Fired, Firing, Settled, Stored
+    from codeq_grpc.core.schedules import Fired, Settled, Stored
     from codeq_grpc.store.calendars import CalendarStore
     from codeq_grpc.store.registry import Registry
 
@@ -69,8 +69,10 @@ class Triggers:
                 continue
             made = [one.firing for one in fired.made]
             settled = await self._carry_out(calendar, now_ms, (schedule_id, stored), made)
-            (told,) = await self._told(reach, [_settled(one, settled) for one in made])
-            return told
+            if stored.row.overlap == Overlap.CANCEL_PREVIOUS:
+                await self._firings.deliver(calendar)
+            told = await self._told(reach, [_settled(one, settled) for one in made])
+            return told[0] if told else _waiting(fired.buffered_ms, stored)
         raise StoreUnavailable("too many changes of this schedule at once")
 
     async def backfill(self, reach: Reach, schedule_id: str, start_ms: int, end_ms: int) -> int:
@@ -180,6 +182,13 @@ def _fire(
         times=times,
         request_key=request_key,
     )
+
+
+def _waiting(fire_ms: int, stored: Stored) -> Told:
+    """Of a fire time that waits for a task to end."""
+    row = stored.row
+    times = fire_ms, fire_ms, row.last_ms
+    return Told(Firing(b"", b"", *times, Cause.TRIGGER, 0, False, row.version, "", "", 0, 0), 0)
 
 
 def _settled(firing: Firing, settled: dict[bytes, Settled]) -> Firing:

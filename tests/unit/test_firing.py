@@ -5,7 +5,8 @@ Times are minutes for readers; a rule here is the list of its fire times.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import Final
 
 import pytest
 
@@ -17,11 +18,12 @@ ENOUGH: Final = 500
 HOURLY: Final = tuple(range(0, 100_000, 60))
 
 
-class At(NamedTuple):
+@dataclass(frozen=True)
+class At:
     """A rule that fires at these minutes; offsets (minutes) by fire time."""
 
     minutes: tuple[int, ...]
-    offsets: dict[int, int] = {}  # noqa: RUF012 - never changed
+    offsets: dict[int, int] = field(default_factory=dict)
 
     @property
     def jitter_ms(self) -> int:
