@@ -117,6 +117,11 @@ class Schedules:
         self._wake(calendar)
         return put.word
 
+    async def now_ms(self, reach: Reach) -> int:
+        """The time that fire times are held against: the store's."""
+        now_ms, _ = await self._store.read(Calendar(reach.tenant), [])
+        return now_ms
+
     async def get(self, reach: Reach, schedule_id: str) -> Found:
         """One schedule. Raises ScheduleNotFound."""
         _, stored = await self.read(reach, schedule_id)

@@ -128,6 +128,13 @@ def _revoke_key(request: admin_pb.RevokeApiKeyRequest, _: Any) -> str:
     return request.key_id
 
 
+_OPERATIONS: Final[dict[int, str]] = {
+    schedule_pb.SCHEDULE_OPERATION_PAUSE: "PAUSE",
+    schedule_pb.SCHEDULE_OPERATION_RESUME: "RESUME",
+    schedule_pb.SCHEDULE_OPERATION_DELETE: "DELETE",
+}
+
+
 def _create_schedule(
     request: schedule_pb.CreateScheduleRequest,
     response: schedule_pb.CreateScheduleResponse | None,
@@ -148,9 +155,8 @@ def _batch_schedules(
     request: schedule_pb.BatchSchedulesRequest,
     response: schedule_pb.BatchSchedulesResponse | None,
 ) -> str:
-    known = schedule_pb.ScheduleOperation.DESCRIPTOR.values_by_number
-    operation = known[request.operation].name if request.operation in known else ""
-    what = f"{operation.removeprefix('SCHEDULE_OPERATION_')} {told.some(request.schedule_ids)}"
+    operation = _OPERATIONS.get(request.operation, "")
+    what = f"{operation} {told.some(request.schedule_ids)}".strip()
     if response is None:
         return what
     return f"{what}: {len(request.schedule_ids) - len(response.failures)} schedules"

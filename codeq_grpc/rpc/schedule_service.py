@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 from codeq.v1 import schedule_service_pb2 as pb, schedule_service_pb2_grpc
 from codeq_grpc.broker.schedules import Wanted
 from codeq_grpc.core import limits
-from codeq_grpc.core.clock import now
 from codeq_grpc.core.errors import InvalidField
 from codeq_grpc.rpc.context import PRINCIPAL, permit, reach
 from codeq_grpc.wire import schedule_messages as messages, schedules
@@ -178,7 +177,10 @@ class ScheduleServicer(schedule_service_pb2_grpc.ScheduleServiceServicer):
         """The next times of a rule."""
         rule = schedules.rule_of(request.spec, "spec")
         most = check_count(request.count, "count", limits.PREVIEW_MAX, limits.PREVIEW_DEFAULT)
-        response, ms = pb.PreviewScheduleResponse(), rule.after(int(now().timestamp() * 1000))
+        response, ms = (
+            pb.PreviewScheduleResponse(),
+            rule.after(await self._schedules.now_ms(reach())),
+        )
         while ms is not None and len(response.times) < most:
             response.times.add().FromMilliseconds(ms)
             ms = rule.after(ms)

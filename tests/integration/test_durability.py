@@ -12,15 +12,17 @@ from codeq.v1 import (
     admin_service_pb2 as admin_pb,
     codeq_service_pb2 as pb,
     queue_pb2,
+    schedule_service_pb2 as schedule_pb,
     task_pb2,
 )
 from codeq_grpc.auth.permissions import PERMISSIONS
 from codeq_grpc.client import Client
 from codeq_grpc.core.errors import NotDurable
 from codeq_grpc.rpc.durability import NO_PROMISES, PROMISES
-from tests.integration.calling import ask
+from tests.integration.calling import PATHS, ask
 from tests.integration.looking import page
 from tests.integration.refusals import refused
+from tests.integration.requests_of_schedules import of_schedules
 from tests.support.admin import Admin
 from tests.support.replicas import Replica
 from tests.support.server import eventually, running_server, token_of
@@ -126,7 +128,17 @@ async def promises_of(acme: Caller) -> list[tuple[str, Message]]:
         ("PurgeQueue", admin_pb.PurgeQueueRequest(command="RENDER")),
         ("CreateApiKey", admin_pb.CreateApiKeyRequest(key=key)),
         ("RevokeApiKey", admin_pb.RevokeApiKeyRequest(key_id=made.key.key_id)),
+        *((rpc, request) for rpc, request in _of_schedules() if PATHS[rpc] in PROMISES),
     ]
+
+
+def _of_schedules() -> Iterator[tuple[str, Message]]:
+    """Of one schedule, which is deleted in the end."""
+    for rpc, request in of_schedules(task_pb2.RetryPolicy()):
+        if isinstance(request, schedule_pb.RollbackScheduleRequest):
+            request.etag = ""
+        if not (isinstance(request, schedule_pb.UpdateScheduleRequest) and request.schedule.etag):
+            yield rpc, request
 
 
 async def test_while_the_replica_hangs_no_change_is_ok_and_claims_and_reads_are(
