@@ -128,17 +128,27 @@ async def promises_of(acme: Caller) -> list[tuple[str, Message]]:
         ("PurgeQueue", admin_pb.PurgeQueueRequest(command="RENDER")),
         ("CreateApiKey", admin_pb.CreateApiKeyRequest(key=key)),
         ("RevokeApiKey", admin_pb.RevokeApiKeyRequest(key_id=made.key.key_id)),
-        *((rpc, request) for rpc, request in _of_schedules() if PATHS[rpc] in PROMISES),
     ]
 
 
-def _of_schedules() -> Iterator[tuple[str, Message]]:
-    """Of one schedule, which is deleted in the end."""
+def promises_of_schedules() -> Iterator[tuple[str, Message]]:
+    """The same of one schedule, which is deleted in the end."""
     for rpc, request in of_schedules(task_pb2.RetryPolicy()):
         if isinstance(request, schedule_pb.RollbackScheduleRequest):
             request.etag = ""
-        if not (isinstance(request, schedule_pb.UpdateScheduleRequest) and request.schedule.etag):
+        again = isinstance(request, schedule_pb.UpdateScheduleRequest) and request.schedule.etag
+        if PATHS[rpc] in PROMISES and not again:
             yield rpc, request
+
+
+async def test_while_the_replica_hangs_no_change_of_a_schedule_is_ok(
+    pair: Replica, careful: Server
+) -> None:
+    acme = careful.caller()
+    pair.replica.pause()
+    for rpc, request in promises_of_schedules():
+        assert (await refused(ask(acme, rpc, request))).kind == NOT_DURABLE, rpc
+    pair.resume()
 
 
 async def test_while_the_replica_hangs_no_change_is_ok_and_claims_and_reads_are(
@@ -146,7 +156,8 @@ async def test_while_the_replica_hangs_no_change_is_ok_and_claims_and_reads_are(
 ) -> None:
     acme = careful.caller()
     requests = await promises_of(acme)
-    assert {method.rpartition("/")[2] for method in PROMISES} == {rpc for rpc, _ in requests}
+    rpcs = {rpc for rpc, _ in [*requests, *promises_of_schedules()]}
+    assert {method.rpartition("/")[2] for method in PROMISES} == rpcs
     pair.replica.pause()
     for rpc, request in requests:
         assert (await refused(ask(acme, rpc, request))).kind == NOT_DURABLE, rpc
