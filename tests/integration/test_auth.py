@@ -10,6 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from codeq.v1 import codeq_service_pb2 as pb
+from codeq_grpc.auth import authenticator
 from codeq_grpc.auth.permissions import PERMISSIONS, Access
 from codeq_grpc.core.principal import ROLES
 from tests.integration.calling import PATHS, SERVICE
@@ -20,6 +21,7 @@ from tests.support.server import Caller, bearer, eventually, token_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from codeq_grpc.auth.credentials import Credential
     from tests.support.admin import Admin
     from tests.support.server import Metadata, Server
 
@@ -92,6 +94,21 @@ async def test_every_rpc_refuses_a_bad_credential(server: Server, admin: Admin, 
     for path in RPCS:
         assert await answered(caller, path) == kind, path
     assert contents(admin) == before
+
+
+async def test_a_verifier_that_breaks_tells_callers_nothing_of_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(metadata: object) -> Credential:
+        raise RuntimeError(f"canary in {type(metadata)}")
+
+    monkeypatch.setattr(authenticator, "read_credential", broken)
+    for path in RPCS:
+        assert await answered(server.caller(), path) == ("INTERNAL", "INTERNAL"), path
+    refusal = await refused(server.caller().claim())
+    assert refusal.request_id in refusal.message
+    assert "canary" not in refusal.message
+    assert "canary" in caplog.text
 
 
 async def test_the_scheme_is_known_in_any_case_and_spacing(server: Server) -> None:
