@@ -170,6 +170,11 @@ class Settings(TransportSettings):
     def _known_roles(self) -> Self:
         roles = self.all_roles()
         listed = [(f"tokens.{i}", entry) for i, entry in enumerate(self.tokens)]
+        seen: set[str] = set()
+        for where, token in listed:
+            if token.sha256 in seen:
+                raise ValueError(f"{where}.sha256: is there twice")
+            seen.add(token.sha256)
         certified = [(f"certificates.{i}", entry) for i, entry in enumerate(self.certificates)]
         for where, entry in (*listed, *certified):
             unknown = entry.unknown_role(roles)
