@@ -125,7 +125,7 @@ class Settings(TransportSettings):
     def _timezone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             message = f"{value!r} is not an IANA time zone"
             raise ValueError(message) from error
         return value
