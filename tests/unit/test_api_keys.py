@@ -258,6 +258,29 @@ async def test_a_reading_that_takes_too_long_has_failed(monkeypatch: pytest.Monk
     await shelf.verify(TEXT)
 
 
+@pytest.mark.parametrize(("begun", "answered"), [(1, 0), (2, 0), (2, 1), (4, 0)])
+async def test_a_reading_without_an_answer_is_begun_again_and_the_first_answer_counts(
+    monkeypatch: pytest.MonkeyPatch, begun: int, answered: int
+) -> None:
+    monkeypatch.setattr(api_keys, "_PATIENCE", 0.05)
+    shelf = Shelf(key_of(ID, TEXT))
+    answers: list[asyncio.Future[None]] = []
+
+    async def read(key_ids: Sequence[str]) -> tuple[int, list[ApiKey | None]]:
+        answers.append(asyncio.get_running_loop().create_future())
+        await answers[-1]
+        return await shelf.read(key_ids)
+
+    looking = asyncio.create_task(Readings(read).find(ID))
+    while len(answers) < begun:
+        await asyncio.sleep(0)
+    answers[answered].set_result(None)
+    assert await looking
+    assert shelf.asked == [[ID]]
+    await asyncio.sleep(0)
+    assert all(one.done() for one in answers)
+
+
 async def test_a_flood_of_unknown_keys_is_read_in_few_goes_and_fills_no_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
