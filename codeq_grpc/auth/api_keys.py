@@ -40,7 +40,7 @@ _FRESH: Final = 1.0
 _PATIENCE: Final = 1.0
 """Seconds after which a reading that is not answered is begun again, beside it."""
 _TRIES: Final = 4
-_BATCH: Final = 500
+_BATCH: Final = 2_000
 _MOST: Final = 10_000
 """Keys that wait to be read, or are remembered: a flood of invented ones is to fill no memory."""
 _NOBODYS: Final = bytes(32)

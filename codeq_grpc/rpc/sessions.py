@@ -36,6 +36,8 @@ _AT_ONCE: Final = 32
 """Credentials of one kind that are verified anew at the same time. Kinds don't wait for each other:
 one may be slow, and another have to be quick.
 """
+_KEYS_AT_ONCE: Final = 2_000
+"""The same of API keys, which are read together."""
 _PATIENCE: Final = 60.0
 """Seconds for which a call goes on although its credential can't be verified anew when it should
 be."""
@@ -87,6 +89,7 @@ class Sessions:
         self._verify = verify
         self._open: dict[Credential, _Session] = {}
         self._free = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(_AT_ONCE))
+        self._free["key"] = asyncio.Semaphore(_KEYS_AT_ONCE)
 
     async def confirmed(
         self, credential: Credential, principal: Principal, verified_at: float

@@ -285,6 +285,7 @@ async def test_a_flood_of_unknown_keys_is_read_in_few_goes_and_fills_no_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(api_keys, "_MOST", 1_200)
+    monkeypatch.setattr(api_keys, "_BATCH", 500)
     shelf = Shelf()
     readings = Readings(shelf.read)
     shelf.gate.clear()

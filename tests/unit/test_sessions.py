@@ -187,6 +187,15 @@ async def test_who_cannot_be_verified_in_time_holds_up_nobody_of_another_kind(
     assert not any(one.done() for one in waiting)
 
 
+async def test_many_keys_are_verified_together(calls: Calls, verifier: Verifier) -> None:
+    keys = [Credential(Source.API_KEY, f"key{i}") for i in range(1_500)]
+    verifier.hanging.update(keys)
+    for one in keys:
+        calls.start(one, replace(WHO, credential=f"key:{one.text}"))
+    await asked(verifier, len(keys))
+    assert set(verifier.asked) == {*keys}
+
+
 async def test_a_verifier_that_breaks_ends_nothing_for_a_while(
     calls: Calls,
     verifier: Verifier,
