@@ -14,6 +14,10 @@ from codeq_grpc import __version__
 from codeq_grpc.core import limits
 
 _SCHEME: Final = re.compile(r"^[a-z][a-z0-9+.-]*:/*")
+_HERE: Final = re.compile(
+    r"(?:dns:(?:///)?|ipv4:|ipv6:)?(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?"
+)
+"""One target, and it is on this machine."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -138,5 +142,8 @@ def _merged(target: str, options: Options) -> list[tuple[str, str | int]]:
         # gRPC would make the whole list the name of the server, which HTTP/2 does not allow and
         # some servers refuse (RFC 9113, 8.3.1).
         merged["grpc.default_authority"] = _SCHEME.sub("", target).split(",")[0]
+    if _HERE.fullmatch(target):
+        # gRPC would show the proxy of the environment the credential, to come back to this machine.
+        merged["grpc.enable_http_proxy"] = 0
     merged.update(options)
     return list(merged.items())
