@@ -67,7 +67,10 @@ class Connection:
         from codeq_grpc.cli.stepwise import StepwiseClient
 
         credentials = None if self.tls is None else self.tls.credentials()
-        return StepwiseClient(self.address, token=self.token, credentials=credentials)
+        try:
+            return StepwiseClient(self.address, token=self.token, credentials=credentials)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
 
     def run(self, work: Callable[[StepwiseClient], Awaitable[T]]) -> T:
         """Runs `work` with an open client.

@@ -118,6 +118,20 @@ def path(method: str) -> str:
     return f"/{SERVICE_OF[method]}/{method}"
 
 
+def checked(token: str | None) -> str | None:
+    """A token that a header can carry.
+
+    Raises:
+        ValueError: It cannot; gRPC itself would end the first call with a fault of its own.
+    """
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise ValueError(
+            "the token has characters that none has, such as the end of a line; was it read with"
+            " all of its file?"
+        )
+    return token
+
+
 def metadata(token: str | None) -> tuple[Metadata, str]:
     """What goes along with a call, and the request id in it."""
     request_id = uuid.uuid4().hex
