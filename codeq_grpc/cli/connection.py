@@ -185,6 +185,9 @@ def connected(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--json", "as_json", is_flag=True, help="Write JSON on stdout.")
     @functools.wraps(command)
     def wrapper(*args: Any, address: str, token: str | None, as_json: bool, **rest: Any) -> None:
+        from codeq_grpc.cli.running import silence_grpc
+
+        silence_grpc()
         files = Tls(*(rest.pop(name) for name in ("ca_file", "cert_file", "key_file")))
         connection = Connection(
             address=address,
