@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import pytest
 from hypothesis import given, strategies as st
@@ -12,6 +12,7 @@ from hypothesis import given, strategies as st
 from codeq_grpc.auth import api_keys
 from codeq_grpc.auth.api_keys import ApiKeys, Readings
 from codeq_grpc.auth.credentials import Credential, Source
+from codeq_grpc.broker import api_keys as broker_keys
 from codeq_grpc.core.api_keys import (
     ApiKey,
     digest_of,
@@ -31,6 +32,8 @@ from codeq_grpc.core.principal import ROLES, Principal, matches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from codeq_grpc.store.api_keys import ApiKeyStore
 
 ID, TEXT = new_key()
 NOW_MS: Final = 1_760_000_000_000
@@ -325,3 +328,25 @@ def test_nothing_secret_is_shown() -> None:
     key = key_of(ID, TEXT)
     assert repr(key.digest) not in repr(key)
     assert TEXT not in repr(Credential(Source.API_KEY, TEXT))
+
+
+async def test_a_store_that_is_away_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = 0
+    enough = asyncio.Event()
+
+    class Away:
+        async def forget(self, *_: object) -> int:
+            nonlocal tries
+            tries += 1
+            if tries == 5:
+                enough.set()
+            raise StoreUnavailable("away" if tries < 4 else "refused")
+
+    monkeypatch.setattr(broker_keys, "_EVERY", 0.0)
+    running = asyncio.create_task(broker_keys.ApiKeys(cast("ApiKeyStore", Away())).run())
+    await enough.wait()
+    running.cancel()
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [f"cannot note the use of API keys: {why}" for why in ("away", "refused")]
