@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
-_OUTAGES = frozenset(
-    {"DEADLINE_EXCEEDED", "DRAINING", "NOT_DURABLE", "SERVER_UNAVAILABLE", "STORE_UNAVAILABLE"}
-)
 
 
 class Failure(click.ClickException):
@@ -113,7 +110,14 @@ def describe(error: CodeQError) -> str:
 
 def is_outage(error: CodeQError) -> bool:
     """Whether the call may well succeed a moment later, without anybody doing anything here."""
-    return error.reason in _OUTAGES
+    from grpc import StatusCode
+
+    from codeq_grpc.client import code_of
+
+    code = code_of(error)
+    if code is StatusCode.RESOURCE_EXHAUSTED:
+        return error.retry_after is not None
+    return code in {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED}
 
 
 def _cause(error: CodeQError) -> str:
