@@ -305,7 +305,9 @@ def _environment() -> dict[str, Any]:
         if field in Settings.model_fields:
             found[field] = value
         elif not _is_of_others(name):
-            unknown.append(f"{name}: {_SAID['extra_forbidden']}{_nearest(field)}")
+            nearest = _nearest(field)
+            hint = f", did you mean CODEQ_{nearest.upper()}?" if nearest else ""
+            unknown.append(f"{name}: {_SAID['extra_forbidden']}{hint}")
     if unknown:
         raise SettingsError(f"settings are not valid: {'; '.join(unknown)}")
     if "http_port" in found:
@@ -325,8 +327,7 @@ def _is_of_others(name: str) -> bool:
 
 
 def _nearest(field: str) -> str:
-    found = difflib.get_close_matches(field, Settings.model_fields, n=1)
-    return f", did you mean CODEQ_{found[0].upper()}?" if found else ""
+    return next(iter(difflib.get_close_matches(field, Settings.model_fields, n=1)), "")
 
 
 def _canonical(given: dict[str, Any]) -> dict[str, Any]:
@@ -369,5 +370,8 @@ def _explain(error: ValidationError) -> str:
     for found in error.errors():
         place = [".".join(map(str, found["loc"]))] if found["loc"] else []
         said = _SAID.get(found["type"], found["msg"].removeprefix(_RAISED))
+        if found["type"] == "extra_forbidden" and len(found["loc"]) == 1:
+            nearest = _nearest(place[0])
+            said += f", did you mean {nearest}?" if nearest else ""
         lines.append(": ".join([*place, said]))
     return "settings are not valid: " + "; ".join(lines)
