@@ -10,6 +10,7 @@ import pytest
 from codeq_grpc.core.findings import KINDS
 from tests.acceptance.programs import CODEQ, PATIENCE, Program, Ran, run_codeq, wait_until
 from tests.support.admin import Admin
+from tests.support.store_user import StoreUser
 from tests.support.stores import StoreProcess, engines
 
 if TYPE_CHECKING:
@@ -154,6 +155,15 @@ class TestAlone:
         ran = run_codeq("doctor", env=env)
         assert (ran.code, ran.out) == (1, "")
         assert ran.err.startswith("error: STORE_UNAVAILABLE: ")
+        assert len(ran.err.splitlines()) == 1
+
+    def test_a_user_who_may_not_do_it_is_told_of_the_page(
+        self, store: StoreProcess, admin: Admin
+    ) -> None:
+        with StoreUser(store) as user:
+            ran = run_codeq("doctor", env={"CODEQ_REDIS_URL": user.url})
+        assert (ran.code, ran.out) == (1, "")
+        assert "docs/operations.md" in ran.err
         assert len(ran.err.splitlines()) == 1
 
     def test_interrupted_it_ends_at_once(self, store: StoreProcess, admin: Admin) -> None:
