@@ -106,6 +106,7 @@ def test_every_limit_is_documented_with_its_value() -> None:
         "page_size": f"{limits.PAGE_TASKS}, default {limits.PAGE_DEFAULT}",
         "page_token": f"{limits.PAGE_TOKEN_CHARS} characters",
         "tasks in a selector, limit of a selector": f"{limits.SELECTED_TASKS}",
+        "states of a filter, of AdminCleanup": f"{limits.STATES} entries",
         "reason of a cancel": f"{limits.REASON_CHARS} characters",
         "spread": _span(0, limits.SPREAD_MAX_MS),
         "pause_reason": f"{limits.PAUSE_REASON_CHARS} characters",
