@@ -69,16 +69,17 @@ class Registry:
         if parsed is None:
             return None
         prefix, name = parsed
-        queue = self._by_prefix.get(prefix) or await self._look_up(prefix)
-        if queue is None or queue.tenant != reach.tenant or not reach.has(queue.command):
-            return None
-        return queue, name
+        queue = self._by_prefix.get(prefix)
+        if queue is None or not _within(queue, reach):
+            # It takes as long, and fails as often, for what is beyond reach as for what is not.
+            queue = await self._look_up(prefix)
+        return (queue, name) if queue is not None and _within(queue, reach) else None
 
     async def _look_up(self, prefix: str) -> Queue | None:
         number, shard = parse_prefix(prefix)
+        row = await self._connection.registry_row(number)
         queue = self._by_number.get(number)
         if queue is None:
-            row = await self._connection.registry_row(number)
             queue = self._add(number, row.decode()) if row else None
         return queue if queue is not None and queue.shard == shard else None
 
@@ -104,5 +105,8 @@ class Registry:
 
     def within(self, reach: Reach) -> Iterable[Queue]:
         """Every queue within reach that is known here."""
-        tenant, has = reach.tenant, reach.has
-        return [q for q in self._by_name.values() if q.tenant == tenant and has(q.command)]
+        return [queue for queue in self._by_name.values() if _within(queue, reach)]
+
+
+def _within(queue: Queue, reach: Reach) -> bool:
+    return queue.tenant == reach.tenant and reach.has(queue.command)
