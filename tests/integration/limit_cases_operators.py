@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb
+from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb, task_pb2
 from codeq_grpc.core import limits
 from tests.integration.limit_values import (
     COMMANDS,
@@ -206,7 +206,7 @@ LISTS: Final = [
     ),
     Case(
         "AdminCleanup",
-        lambda n: pb.AdminCleanupRequest(states=[5] * n),
+        lambda n: pb.AdminCleanupRequest(states=[task_pb2.TASK_STATE_COMPLETED] * n),
         *upto(limits.STATES),
         "states",
     ),
