@@ -91,10 +91,11 @@ __all__ = (
 )
 
 _log = logging.getLogger(__name__)
-_CLOSING: Final = 0.15
-"""Seconds of refusing calls before gRPC stops. It answers those that it has received and not yet
-begun with CANCELLED, which no client repeats. Less than the retry_after of Draining, so that who is
-refused does not come again in the very moment of stopping."""
+_CLOSING: Final = (0.01, 15)
+"""Seconds of refusing calls before gRPC stops, so many times: a busy loop has that many turns to
+take up calls. gRPC answers those that it has received and not yet begun with CANCELLED, which no
+client repeats. In all less than the retry_after of Draining, so that who is refused does not come
+again in the very moment of stopping."""
 _ERRORS: Final = Errors(
     problems.LEASE_EXPIRED, problems.ATTEMPT_TIMEOUT, problems.EXPIRED, problems.PURGED
 )
@@ -303,7 +304,8 @@ class App:
         self._watches.drain()
         await self._streams.drain(self._settings.drain_seconds)
         self._callers.gate.close()
-        await asyncio.sleep(_CLOSING)
+        for _ in range(_CLOSING[1]):
+            await asyncio.sleep(_CLOSING[0])
         await self._server.stop(max(_LAST_WORDS, ends_at - monotonic()))
         await self._background.drain(_LAST_WORDS)
         await self._callers.leave()
