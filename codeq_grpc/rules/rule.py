@@ -6,8 +6,10 @@ from bisect import bisect_right
 from hashlib import blake2b
 from heapq import merge
 from itertools import groupby, islice
-from typing import TYPE_CHECKING
+from math import lcm
+from typing import TYPE_CHECKING, Final
 
+from codeq_grpc.rules.counting import Counter
 from codeq_grpc.rules.cron import cron_of
 from codeq_grpc.rules.spec import LAST_MS, RuleError, check
 from codeq_grpc.rules.zones import zone_of
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from codeq_grpc.rules.zones import Zone
 
     After = Callable[[int], int | None]
+
+_FEW: Final = 256
+"""Fire times that are quicker walked through than counted."""
 
 
 class Rule:
@@ -34,10 +39,10 @@ class Rule:
         self.jitter_ms = spec.jitter_ms
         self._first = spec.start_ms or 0
         self._last = LAST_MS if spec.end_ms is None else spec.end_ms - 1
-        self._crons, self._zone = crons, zone
+        self._crons, self._zone = list(dict.fromkeys(crons)), zone
         self._every = spec.every_ms
         self._times = sorted(set(spec.times))
-        self._sources = [_of_cron(cron, zone) for cron in dict.fromkeys(crons)]
+        self._sources = [_of_cron(cron, zone) for cron in self._crons]
         if self._every is not None:
             self._sources.append(_of_interval(self._every))
         if self._times:
@@ -86,9 +91,49 @@ class Rule:
                 found, high = following, middle
         return found
 
+    def last(self, after: int, until: int, most: int) -> list[int]:
+        """The latest ones within (after, until], at most so many, in order."""
+        after, until = max(after, self._first - 1), min(until, self._last)
+        found: list[int] = []
+        width = 1000
+        while until > after and len(found) < most:
+            low = max(after, until - width)
+            part = self.between(low + 1, until + 1, most + 1)
+            if len(part) > most and width > 1:
+                width = max(width // 4, 1)
+                continue
+            found = part + found
+            until = low
+            if len(part) * 4 < most:
+                width *= 4
+        return found[-most:] if most > 0 else []
+
     def count(self, after: int, until: int, most: int) -> int:
         """How many there are within (after, until], `most` if they are more."""
-        return len(self.between(after + 1, until + 1, most))
+        few = self.between(after + 1, until + 1, min(most, _FEW))
+        if len(few) < _FEW:
+            return len(few)
+        total = _FEW
+        for more in self._counts(few[-1], min(until, self._last)):
+            total += more
+            if total >= most:
+                return most
+        return total
+
+    def _counts(self, after: int, until: int) -> Iterator[int]:
+        every = self._every
+        if every and not self._crons:
+            yield until // every - after // every
+        elif every:
+            # Those of whole seconds may be those of an expression, too.
+            whole = lcm(every, 1000)
+            yield until // every - after // every - (until // whole - after // whole)
+        if self._crons:
+            counter = Counter(self._crons, self._zone, lcm(every, 1000) // 1000 if every else 0)
+            yield from counter.counts(after // 1000, until // 1000)
+        others = self._sources[:-1] if self._times else []
+        for ms in self._times[bisect_right(self._times, after) : bisect_right(self._times, until)]:
+            yield all(source(ms - 1) != ms for source in others)
 
     def offset(self, seed: bytes, ms: int) -> int:
         """How long after this fire time to act on it: 0 to the jitter, always the same."""
