@@ -114,6 +114,13 @@ API_KEY_RIGHTS: Final = 64
 API_KEY_LIFE_MIN_MS: Final = 1 * SECOND
 API_KEY_LIFE_MAX_MS: Final = 3_653 * DAY
 
+SCHEDULE_CRONS: Final = 16
+CRON_CHARS: Final = 256
+SCHEDULE_EVERY_MIN_MS: Final = 1 * SECOND
+SCHEDULE_EVERY_MAX_MS: Final = 366 * DAY
+SCHEDULE_TIMES: Final = 1_000
+SCHEDULE_JITTER_MAX_MS: Final = DAY
+
 BULK_BATCH: Final = 50
 """Items per script call of a bulk operation, which workers' calls have to wait for."""
 SCRIPT_BATCH: Final = 500

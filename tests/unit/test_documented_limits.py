@@ -41,6 +41,15 @@ def _of_api_keys() -> dict[str, str]:
     }
 
 
+def _of_rules() -> dict[str, str]:
+    return {
+        "crons of a schedule": f"{limits.SCHEDULE_CRONS} entries of {limits.CRON_CHARS} characters",
+        "every of a schedule": _span(limits.SCHEDULE_EVERY_MIN_MS, limits.SCHEDULE_EVERY_MAX_MS),
+        "times of a schedule": f"{limits.SCHEDULE_TIMES} entries",
+        "jitter of a schedule": _span(0, limits.SCHEDULE_JITTER_MAX_MS),
+    }
+
+
 def _of_callers() -> dict[str, str]:
     return {
         "calls under way: of one server, principal, address": _places("max_calls"),
@@ -59,6 +68,7 @@ def test_every_limit_is_documented_with_its_value() -> None:
     expected = {
         **_of_api_keys(),
         **_of_callers(),
+        **_of_rules(),
         "message": f"{limits.MESSAGE_BYTES} bytes",
         "metadata of a call": f"{limits.METADATA_BYTES} bytes",
         "payload, result": f"{limits.PAYLOAD_BYTES} bytes (setting)",
