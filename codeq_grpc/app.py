@@ -49,8 +49,10 @@ from codeq_grpc.rpc.codeq_service import CodeQServicer
 from codeq_grpc.rpc.durability import DurabilityInterceptor
 from codeq_grpc.rpc.health import SERVICES, Health, HealthServicer
 from codeq_grpc.rpc.interceptors import ErrorInterceptor
-from codeq_grpc.rpc.server import build_server
+from codeq_grpc.rpc.schedule_service import ScheduleServicer
+from codeq_grpc.rpc.server import Servicers, build_server
 from codeq_grpc.rpc.turns import Work
+from codeq_grpc.scheduling import Scheduling
 from codeq_grpc.store.connection import Connection, Tls
 from codeq_grpc.store.durability import WAITS, Durability
 from codeq_grpc.store.embedded import StateInUse, StoreDidNotStart, embedded_store
@@ -154,7 +156,10 @@ class App:
             PresenceStore(self.connection), self.server_id, self._streams.open
         )
         outbox = Outbox(self.connection)
-        self._courier = Courier(Dependencies(self._registry, outbox, problems.dependency))
+        stores = self.connection, self._registry, self._reads, outbox
+        self._scheduling = Scheduling(settings, *stores, self._tenants)
+        followers = problems.dependency, self._scheduling.ends
+        self._courier = Courier(Dependencies(self._registry, outbox, *followers))
         self._sweeper = Sweeper(self._upkeep, _ERRORS, self._courier.owe)
         self._budgets = Budgets(
             calls=Places(*settings.places("max_calls")),
@@ -198,11 +203,11 @@ class App:
             self._work,
         )
         errors = ErrorInterceptor(concerns, eager=self.engine.eager)
-        queue_service, admin_service = SERVICES
+        schedules = ScheduleServicer(self._scheduling.checker, brokers)
+        three = zip((servicer, admin, schedules), SERVICES, strict=True)
+        wrapped: Any = (audited(one, service, callers.auditor) for one, service in three)
         return build_server(
-            audited(servicer, queue_service, callers.auditor),
-            audited(admin, admin_service, callers.auditor),
-            HealthServicer(self.health),
+            Servicers._make((*wrapped, HealthServicer(self.health))),
             (errors, *self._gates()),
             engine=self.engine,
             reflect=settings.reflection,
@@ -221,18 +226,23 @@ class App:
         owe, sweep = self._courier.owe, self._sweeper.sweep
         searches = Searches(registry, reads)
         rules = Rules(self._schemas, Backlogs(registry, reads, self._tenants))
+        tasks = Tasks(registry, store, reads, self._upkeep, waiters, rules, owe)
+        bulk = Bulk(registry, store, searches, waiters, owe)
+        schedules, triggers = self._scheduling.brokers(tasks, bulk)
         return Brokers(
-            tasks=Tasks(registry, store, reads, self._upkeep, waiters, rules, owe),
+            tasks=tasks,
             claims=self._claims,
             reports=Reports(registry, store, waiters, owe),
             streams=self._streams,
             searches=searches,
-            bulk=Bulk(registry, store, searches, waiters, owe),
+            bulk=bulk,
             watches=self._watches,
             queues=Queues(registry, queue_store, reads, self._presence, self._schemas, sweep),
             presence=self._presence,
             api_keys=self._callers.api_keys,
             trail=self._callers.trail,
+            schedules=schedules,
+            triggers=triggers,
         )
 
     @contextlib.asynccontextmanager
@@ -284,6 +294,7 @@ class App:
             self._sweeper.run,
             self._watches.run,
             self._presence.run,
+            self._scheduling.run,
             *self._callers.work(),
             *self._entrances.work(),
         )

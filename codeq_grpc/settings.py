@@ -110,6 +110,7 @@ class Settings(TransportSettings):
     drain_seconds: float = Field(20.0, ge=0)
     audit: Literal["changes", "all"] = Field("changes")
     audit_retention_days: float = Field(90.0, gt=0, le=3_653)
+    firings_kept: int = Field(100, ge=1, le=10_000)
     reflection: bool = False
     reuse_port: bool = Field(False)
     identity_service_url: str = Field("")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from codeq_grpc.core.errors import CodeQError
+from codeq_grpc.core.task import TaskState
 from codeq_grpc.store import scripts
 from codeq_grpc.store.calls import Calls
 
@@ -60,6 +62,18 @@ class Outbox(Calls):
         """Notes that a task waits for these to end; the state of each, 0 if there is none."""
         states: list[int] = (await self._run(scripts.FOLLOW, queue, (follower, *names)))[2:]
         return states
+
+    async def follow_each(self, queue: Queue, pairs: Sequence[tuple[str, bytes]]) -> list[bool]:
+        """Notes of each pair that its first waits for its second to end, in one round trip; whether
+        that goes on.
+        """
+        script = scripts.FOLLOW
+        names = [queue.keys[suffix] for suffix in script.suffixes]
+        replies = await self._connection.run_each(script, [(names, pair) for pair in pairs])
+        for reply in replies:
+            if isinstance(reply, CodeQError):
+                raise reply
+        return [0 < reply[2] < TaskState.COMPLETED for reply in replies]
 
     async def resolve(self, queue: Queue, resolutions: Sequence[Resolution]) -> int:
         """Tells blocked tasks of others' ends; how many entries the outbox got."""

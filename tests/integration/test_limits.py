@@ -190,6 +190,14 @@ INTERNAL: Final = {
     "HEALTH_WATCHES_PER_ADDRESS": "places: test_budgets",
     **dict.fromkeys(("HEALTH_BYTES", "HEALTH_BYTES_PER_ADDRESS"), "room: test_budgets"),
     **dict.fromkeys(("API_KEYS", "API_KEY_KEPT_MS"), "how many and how long: store/test_api_keys"),
+    **dict.fromkeys(
+        ("REQUEST_KEY_MS", "FIRING_KEY_MS"), "of the store: store/test_calendar_firing"
+    ),
+    "FIRING_PLACE_BYTES": "of tokens: test_schedule_firings",
+    "BACKFILLED": "of fire times: test_schedule_firings",
+    "NEXT_TIMES": "of replies: test_schedules",
+    "MISFIRE_GRACE_DEFAULT_MS": "a default: test_schedule_policies",
+    "PREVIEW_DEFAULT": "a default: test_schedules",
     "WAIT_MAX_MS": "a test of its own above",
     "CLEANUP_DEFAULT": "a default: test_cleanup",
     "PAGE_DEFAULT": "a default: test_list_tasks",

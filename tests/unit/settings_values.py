@@ -43,6 +43,7 @@ RULES: Final[dict[str, Any]] = {
 
 VALUES: Final[dict[str, Any]] = {
     "env": "staging",
+    "firings_kept": 7,
     "grpc_host": "::1",
     "grpc_port": 1,
     "grpc_engine": "grpcio",
