@@ -133,7 +133,7 @@ class _Calls:
             given = await self.tasks.Claim(claim, timeout=30, metadata=self.metadata)
             reports = pb.ReportRequest()
             for one in given.tasks:
-                found.append(one.task.create_time.ToMilliseconds())
+                found.append(one.create_time.ToMilliseconds())
                 ids.add(one.lease.task_id)
                 reports.outcomes.add().complete.lease.CopyFrom(one.lease)
             if given.tasks:

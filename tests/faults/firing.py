@@ -36,7 +36,7 @@ from tests.support.stores import StoreProcess, engines
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from codeq.v1.task_pb2 import Task
+    from codeq.v1.task_pb2 import ClaimedTask
     from tests.support.stores import Engine
 
 _METADATA: Final = (("authorization", f"Bearer {TOKEN}"),)
@@ -127,6 +127,7 @@ class Park:
             ("grpc.lb_policy_name", "round_robin"),
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.max_reconnect_backoff_ms", 500),
+            ("grpc.default_authority", "codeq"),
         ]
         async with grpc.aio.insecure_channel(target, options=options) as channel:
             yield channel
@@ -176,7 +177,7 @@ def _schedule(dice: random.Random, name: str, first_s: int, firings: int) -> sb.
 class Worker:
     """Claims and completes whatever there is, and remembers what it was given."""
 
-    def __init__(self, channel: grpc.aio.Channel, name: str, seen: dict[str, Task]) -> None:
+    def __init__(self, channel: grpc.aio.Channel, name: str, seen: dict[str, ClaimedTask]) -> None:
         self._stub = services.CodeQServiceStub(channel)
         self._name = name
         self._seen = seen
@@ -189,7 +190,7 @@ class Worker:
         while True:
             given = await _call(self._stub.Claim, claim)
             for one in given.tasks:
-                self._seen[one.lease.task_id] = one.task
+                self._seen[one.lease.task_id] = one
             async with asyncio.TaskGroup() as group:
                 for one in given.tasks:
                     group.create_task(self._complete(one.lease))
@@ -276,25 +277,19 @@ async def attack(engine: Engine, seed: int, *, servers: int, schedules: int, fir
         for name in names:
             made = _schedule(dice, name, first_s, firings)
             await _make(stub, made)
-        seen: dict[str, Task] = {}
+        seen: dict[str, ClaimedTask] = {}
         workers = [Worker(channel, f"worker-{i}", seen) for i in range(2)]
-        running = [asyncio.create_task(worker.run()) for worker in workers]
-        try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(worker.run()) for worker in workers]
             await Nemesis(park, dice, tally.faults).run(first_s + firings)
             await _until_done(stub, names)
-            expected = schedules * firings
             listed = {name: await _listed(stub, name) for name in names}
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(30):
-                    while len(seen) < expected:
+                    while len(seen) < schedules * firings:
                         await asyncio.sleep(0.1)
-        finally:
             for one in running:
                 one.cancel()
-            await asyncio.wait(running)
-        for one in running:
-            if not one.cancelled():
-                one.result()
         _match(tally, seen, listed, first_s, firings)
     return tally
 
@@ -337,7 +332,7 @@ def _ms(text: str) -> int:
 
 def _match(
     tally: Tally,
-    seen: dict[str, Task],
+    seen: dict[str, ClaimedTask],
     listed: dict[str, list[sb.Firing]],
     first_s: int,
     firings: int,
