@@ -111,6 +111,8 @@ class Settings(TransportSettings):
     audit: Literal["changes", "all"] = Field("changes")
     audit_retention_days: float = Field(90.0, gt=0, le=3_653)
     firings_kept: int = Field(100, ge=1, le=10_000)
+    firing_retention_days: float = Field(90.0, gt=0, le=3_653)
+    system_tenant: str = Field("codeq", pattern=r"^([A-Za-z0-9._-]{1,64})?$")
     reflection: bool = False
     reuse_port: bool = Field(False)
     identity_service_url: str = Field("")
