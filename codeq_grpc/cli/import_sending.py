@@ -37,7 +37,8 @@ _REFUSALS: Final = frozenset(
 """What is wrong with one task, and not with the next."""
 _PARENT: Final = "legacy/parent of dead letters"
 _NEVER: Final = timedelta(days=3_650)
-_PAUSE: Final = 1.0
+_PAUSE: Final = 0.25
+"""Before the first repeat; then twice as long each time, up to this:"""
 _LONGEST_PAUSE: Final = 5.0
 
 
@@ -204,7 +205,7 @@ class Sender:
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """Sits out what passes by itself: outages, queues and stores that are full."""
-        until, told = clock.monotonic() + self._patience, ""
+        until, told, pause = clock.monotonic() + self._patience, "", _PAUSE
         while True:
             try:
                 return await call()
@@ -215,7 +216,8 @@ class Sender:
                 if error.reason != told:
                     told = error.reason
                     click.echo(f"waiting: {describe(error)}", err=True)
-                await asyncio.sleep(min(max(error.retry_after or 0, _PAUSE), _LONGEST_PAUSE))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _cut(items: Sequence[Item]) -> list[list[Item]]:

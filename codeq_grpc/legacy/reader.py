@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import RedisError
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError as RedisConnectionError,
+    RedisError,
+    TimeoutError as RedisTimeoutError,
+)
 
 from codeq_grpc.legacy.keyspace import PREFIXES, Keyspace, Place, Queue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 STEP: Final = 100
 """Records at a time: each may be as large as a payload."""
 _IDS: Final = 1_000
 _SECONDS: Final = 30.0
-_RETRIES: Final = 5
+_PAUSES: Final = (0.1, 0.5, 2.0, 5.0, 10.0)
+"""Before each repeat of what failed."""
+_PASSING: Final = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, OSError)
 
 Entry = tuple[bytes, float | None]
 """An id, and its score where it has one."""
@@ -28,15 +36,6 @@ Entry = tuple[bytes, float | None]
 
 class OldStoreError(Exception):
     """The old store does not answer, or not as one; the message says how."""
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise OldStoreError(f"the old store: {text[:300]}") from error
 
 
 def place_of(url: str) -> str:
@@ -61,14 +60,15 @@ class Reader:
             url,
             protocol=2,
             driver_info=None,
-            socket_timeout=_SECONDS,
+            socket_timeout=None,  # it may swallow a cancellation; see `_repeated`
             socket_connect_timeout=5.0,
-            retry=Retry(ExponentialBackoff(cap=2.0, base=0.1), _RETRIES),
+            retry=Retry(NoBackoff(), 0),
         )
         # Cursors as they come: those of KVRocks are no numbers.
         for command in ("SCAN", "SSCAN", "HSCAN"):
             self._redis.set_response_callback(command, _as_it_is)
         self.space = Keyspace(PREFIXES[0])
+        self._answered = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,8 +89,22 @@ class Reader:
         return found
 
     async def _ask(self, *command: Any) -> Any:
-        with _translated():
-            return await self._redis.execute_command(*command)
+        return await self._repeated(lambda: self._redis.execute_command(*command))
+
+    async def _repeated(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        # A store that never answered is a mistake in its URL sooner than an outage.
+        for pause in (*(_PAUSES if self._answered else ()), None):
+            try:
+                async with asyncio.timeout(_SECONDS):
+                    told = await call()
+                self._answered = True
+                return told
+            except (RedisError, OSError) as error:
+                if pause is None or not isinstance(error, _PASSING):
+                    text = " ".join(str(error).split()) or "it does not answer"
+                    raise OldStoreError(f"the old store: {text[:300]}") from error
+            await asyncio.sleep(pause)
+        return None
 
     async def kind(self, key: str | bytes) -> str:
         """The type of a key."""
@@ -198,14 +212,14 @@ class Reader:
         await self._pipe(commands)
 
     async def _pipe(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        if not commands:
-            return []
-        with _translated():
+        async def pipe() -> list[Any]:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for command in commands:
                     pipe.execute_command(*command)
                 told: list[Any] = await pipe.execute()
                 return told
+
+        return list(await self._repeated(pipe)) if commands else []
 
 
 def _as_it_is(response: Any, **_: Any) -> Any:
