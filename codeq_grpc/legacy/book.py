@@ -60,26 +60,28 @@ class Book:
 
     def __init__(self, path: Path, about: Mapping[str, str], *, dry: bool) -> None:
         """`about` says which import this is; with `dry` nothing is written, nor made."""
+        there = not dry or path.exists()
+        name = f"{path.absolute().as_uri()}?mode={'ro' if dry else 'rwc'}" if there else ":memory:"
         try:
+            self._db = sqlite3.connect(name, uri=True, timeout=0)
+        except sqlite3.Error as error:
+            raise BadBook(f"{path}: {error}") from error
+        try:
+            self._db.execute("PRAGMA temp_store = FILE")  # before there is any such table
             if dry:
-                place = f"{path.absolute().as_uri()}?mode=ro" if path.exists() else ":memory:"
-                self._db = sqlite3.connect(place, uri=True, timeout=0)
-                self._db.execute("PRAGMA temp_store = FILE")  # a change drops what is there
                 self._db.execute("CREATE TEMP TABLE key (id BLOB PRIMARY KEY, name TEXT, ttl_ms)")
-                if place == ":memory:":
-                    self._db.executescript(_LASTING)
             else:
-                self._db = sqlite3.connect(path, timeout=0)
-                self._db.execute("PRAGMA temp_store = FILE")
                 self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            if not (dry and there):
                 self._db.executescript(f"BEGIN EXCLUSIVE; {_LASTING} COMMIT;")
             self._claim(about, path, dry=dry)
-        except sqlite3.OperationalError as error:
+        except (sqlite3.Error, BadBook) as error:
+            self._db.close()
             if "locked" in str(error):
                 raise BookInUse(f"another import writes in {path}") from error
-            raise BadBook(f"{path}: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise BadBook(f"{path} is not the progress of an import: {error}") from error
+            if isinstance(error, sqlite3.Error):
+                raise BadBook(f"{path} is not the progress of an import: {error}") from error
+            raise
         self._db.executescript(_PASSING)
         self._queues: list[tuple[Queue, str]] = []
 

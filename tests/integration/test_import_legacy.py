@@ -71,6 +71,7 @@ async def test_every_state_becomes_what_it_was(
     assert list(dead) == [ends[2]]
     assert dead[ends[2]].spec.headers["legacy-error"] == "no luck"
     assert dead[ends[2]].spec.payload.data == b'{"n": 2}'
+    assert dead[ends[2]].error.type == "dependency_cancelled"
     waiting = await listed(caller, "RENDER", SCHEDULED)
     now = time.time()
     left = {task_id: task.spec.run_time.ToSeconds() for task_id, task in waiting.items()}
