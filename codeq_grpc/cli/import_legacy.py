@@ -214,6 +214,7 @@ class _Run:
             try:
                 await importing.run()
             finally:
+                book.commit()  # what one tenant has, though another one failed
                 if self._rest is not None:
                     self._rest.close(finished=report.finished)
                 code = self._close(report, book)

@@ -153,7 +153,7 @@ class Sender:
         try:
             results = await self._patiently(call)
         except CodeQError as error:
-            if error.reason not in _REFUSALS:
+            if not _is_of_one_task(error):
                 raise
             return [await self._alone(item) for item in batch]
         return [_sent(item, result) for item, result in zip(batch, results, strict=True)]
@@ -174,7 +174,7 @@ class Sender:
                 self._parents.pop(item.move.command, None)  # it was deleted meanwhile
                 return _sent(item, await self._patiently(call))
         except CodeQError as error:
-            if error.reason not in _REFUSALS:
+            if not _is_of_one_task(error):
                 raise
             return _sent(item, error)
 
@@ -210,14 +210,21 @@ class Sender:
             try:
                 return await call()
             except CodeQError as error:
-                passing = error.retry_after is not None or is_outage(error)
-                if not passing or clock.monotonic() >= until:
+                if not _passes(error) or clock.monotonic() >= until:
                     raise
                 if error.reason != told:
                     told = error.reason
                     click.echo(f"waiting: {describe(error)}", err=True)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _passes(error: CodeQError) -> bool:
+    return error.retry_after is not None or is_outage(error)
+
+
+def _is_of_one_task(error: CodeQError) -> bool:
+    return error.reason in _REFUSALS and not _passes(error)
 
 
 def _cut(items: Sequence[Item]) -> list[list[Item]]:

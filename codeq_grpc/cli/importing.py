@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from codeq_grpc.cli.connection import Failure, describe
-from codeq_grpc.cli.import_sending import Item
+from codeq_grpc.cli.import_sending import Item, spec_of
 from codeq_grpc.cli.progress import bar
+from codeq_grpc.core import limits
+from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.legacy.book import Told
 from codeq_grpc.legacy.plan import LEAVE, REFUSE, Choices, Decision, decide
 from codeq_grpc.legacy.reader import STEP, OldStoreError
+from codeq_grpc.wire.specs import SpecChecker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,6 +65,7 @@ class Importing:
         self._report = report
         self._senders = senders
         self._rest = rest
+        self._checker = SpecChecker(payload_bytes=limits.PAYLOAD_BYTES)
 
     async def run(self) -> None:
         """All of it; what was sent is remembered when this is broken off.
@@ -178,7 +182,7 @@ class Importing:
             items.append(self._item(case))
             by_id[case.task_id] = case
         if self._senders is None:
-            return told + [self._told(case) for case in by_id.values()]
+            return told + [self._rehearsed(by_id[item.task_id], item) for item in items]
         for tenant in dict.fromkeys(item.move.tenant for item in items):
             sender = self._sender(tenant)
             assert sender is not None  # noqa: S101 - of other tenants nothing is moved
@@ -190,13 +194,19 @@ class Importing:
                     continue
                 self._book.move(case.task_id, tenant, sent.new_id)
                 told.append(self._told(case, MOVED if sent.is_new else THERE))
-            # Another tenant's failure must not have this one's forgotten.
-            self._book.commit()
         return told
+
+    def _rehearsed(self, case: Case, item: Item) -> Told:
+        """What a server with the usual limits would say."""
+        try:
+            self._checker.check(spec_of(item), "task")
+        except CodeQError as error:
+            return self._refused(case, error.reason, describe(error))
+        return self._told(case)
 
     def _item(self, case: Case) -> Item:
         move = case.decision.move
-        assert move is not None  # noqa: S101
+        assert move is not None  # noqa: S101 - of those without one nothing is sent
         key = self._book.key_of(case.task_id)
         if key is not None and not self._options.keep_keys:
             move = move._replace(headers={**move.headers, "legacy-idempotency-key": key[0]})

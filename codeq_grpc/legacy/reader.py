@@ -56,14 +56,17 @@ class Reader:
     """One old store. All that it does may be repeated, so it sits short outages out."""
 
     def __init__(self, url: str) -> None:
-        self._redis = Redis.from_url(
-            url,
-            protocol=2,
-            driver_info=None,
-            socket_timeout=None,  # it may swallow a cancellation; see `_repeated`
-            socket_connect_timeout=5.0,
-            retry=Retry(NoBackoff(), 0),
-        )
+        try:
+            self._redis = Redis.from_url(
+                url,
+                protocol=2,
+                driver_info=None,
+                socket_timeout=None,  # it may swallow a cancellation; see `_repeated`
+                socket_connect_timeout=5.0,
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError as error:
+            raise OldStoreError(f"the URL of the old store: {error}") from error
         # Cursors as they come: those of KVRocks are no numbers.
         for command in ("SCAN", "SSCAN", "HSCAN"):
             self._redis.set_response_callback(command, _as_it_is)

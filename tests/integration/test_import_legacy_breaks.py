@@ -288,6 +288,7 @@ async def test_one_progress_file_is_for_one_run_server_and_tenant(
     [
         (("--from", "http://x"), "is not a URL"),
         (("--from", "redis://127.0.0.1:1"), "the old store"),
+        (("--from", "redis://127.0.0.1?socket_timeout=x"), "socket_timeout"),
         (("--prefix", "none:"), "no hash none:tasks"),
         (("--tenant-map", "a=/no/such/file"), "/no/such/file"),
         (("--tenant-map", "a", "--tenant-map", "a"), "twice"),
