@@ -190,7 +190,7 @@ class Importing:
             for sent in await sender.send(theirs):
                 case = by_id[sent.item.task_id]
                 if sent.error is not None:
-                    told.append(self._refused(case, sent.error.reason, describe(sent.error)))
+                    told.append(self._refused(case, sent.error))
                     continue
                 self._book.move(case.task_id, tenant, sent.new_id)
                 told.append(self._told(case, MOVED if sent.is_new else THERE))
@@ -201,7 +201,7 @@ class Importing:
         try:
             self._checker.check(spec_of(item), "task")
         except CodeQError as error:
-            return self._refused(case, error.reason, describe(error))
+            return self._refused(case, error)
         return self._told(case)
 
     def _item(self, case: Case) -> Item:
@@ -228,9 +228,10 @@ class Importing:
             *(verdict or decision.verdict, decision.reason),
         )
 
-    def _refused(self, case: Case, reason: str, detail: str) -> Told:
-        self._report.example(reason, case.task_id, detail)
-        return Told(case.task_id, case.decision.command, case.decision.state, REFUSE, reason)
+    def _refused(self, case: Case, error: CodeQError) -> Told:
+        detail = describe(error).removeprefix(f"{error.reason}: ")
+        self._report.example(error.reason, case.task_id, detail)
+        return Told(case.task_id, case.decision.command, case.decision.state, REFUSE, error.reason)
 
     async def _write(self, cases: Sequence[Case], told: Mapping[bytes, Told]) -> None:
         if self._rest is None:

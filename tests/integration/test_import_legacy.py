@@ -259,3 +259,26 @@ async def test_attempts_that_are_left(
     assert task.max_attempts == left
     (other,) = await drain(server.caller(), "OTHER")
     assert other.max_attempts == 5
+
+
+@pytest.mark.parametrize("sets", [True, False], ids=["sets", "lists"])
+async def test_moved_tasks_are_removed_on_wish_with_all_that_was_known_of_them(
+    server: Server, importer: Importer, admin: Admin, sets: bool
+) -> None:
+    old = Predecessor(admin, sets=sets)
+    ids = [old.create("RENDER", n) for n in range(250)]
+    for n in range(6):
+        old.claim("RENDER", lease=300 * (n % 2))
+    old.bury(ids[0], "RENDER")
+    old.end(ids[1], "RENDER")
+    old.create("RENDER", "later", delay=1_000)
+    refused = old.create("no such name", 1)
+    ran = await importer.run("--delete-moved")
+    assert ran.code == 1, ran
+    assert ran.count("moved") == 250
+    left = old.keys()
+    assert left.pop(b"codeq:tasks").keys() == {ids[1].encode(), refused.encode()}
+    assert left.pop(b"codeq:results").keys() == {ids[1].encode()}
+    assert len(left.pop(b"codeq:tasks:ttl")) == 4
+    assert left == {old.pending("no such name").encode(): [refused.encode()]}
+    assert old_ids(await drain(server.caller(), "RENDER"))[:244] == ids[6:]
