@@ -51,6 +51,7 @@ _OTHERS: Final = frozenset(
     {
         *("CODEQ_CONFIG", "CODEQ_ADDRESS", "CODEQ_TOKEN"),
         *("CODEQ_TLS", "CODEQ_CA_FILE", "CODEQ_CERT_FILE", "CODEQ_KEY_FILE"),
+        "CODEQ_LEGACY_URL",
         *("CODEQ_TASK_ID", "CODEQ_COMMAND", "CODEQ_ATTEMPT", "CODEQ_FENCE"),
     }
 )

@@ -19,6 +19,7 @@ from codeq_grpc.cli.dev import dev
 from codeq_grpc.cli.doctor import doctor
 from codeq_grpc.cli.enqueue import enqueue
 from codeq_grpc.cli.groups import Ordered
+from codeq_grpc.cli.import_legacy import import_legacy
 from codeq_grpc.cli.queues import queues
 from codeq_grpc.cli.serve import serve
 from codeq_grpc.cli.tasks import tasks
@@ -36,7 +37,7 @@ def codeq() -> None:
 
 for command in (
     *(dev, enqueue, work, queues, tasks, workers, top, audit),
-    *(keys, serve, token, doctor, bench),
+    *(keys, serve, token, doctor, bench, import_legacy),
 ):
     codeq.add_command(command)
 
