@@ -95,11 +95,12 @@ __all__ = (
 )
 
 _log = logging.getLogger(__name__)
-_CLOSING: Final = (0.01, 15)
-"""Seconds of refusing calls before gRPC stops, so many times: a busy loop has that many turns to
-take up calls. gRPC answers those that it has received and not yet begun with CANCELLED, which no
-client repeats. In all less than the retry_after of Draining, so that who is refused does not come
-again in the very moment of stopping."""
+_CLOSING: Final = 0.15
+"""Seconds of refusing calls before gRPC stops. It answers those that it has received and not yet
+begun with CANCELLED, which no client repeats. Less than the retry_after of Draining, so that who is
+refused does not come again in the very moment of stopping."""
+_TURNS: Final = 15
+"""Of the loop within these, however busy it is: it takes up calls in each."""
 _ERRORS: Final = Errors(
     problems.LEASE_EXPIRED, problems.ATTEMPT_TIMEOUT, problems.EXPIRED, problems.PURGED
 )
@@ -324,8 +325,8 @@ class App:
         self._watches.drain()
         await self._streams.drain(self._settings.drain_seconds)
         self._callers.gate.close()
-        for _ in range(_CLOSING[1]):
-            await asyncio.sleep(_CLOSING[0])
+        for _ in range(_TURNS):
+            await asyncio.sleep(_CLOSING / _TURNS)
         await self._server.stop(max(_LAST_WORDS, ends_at - monotonic()))
         await self._background.drain(_LAST_WORDS)
         await self._callers.leave()
