@@ -39,6 +39,8 @@ from codeq_grpc.daemons.sweeper import Sweeper
 from codeq_grpc.daemons.timekeeper import Timekeeper
 from codeq_grpc.entrances import Entrances
 from codeq_grpc.gateway.app import Gateway
+from codeq_grpc.housekeeping import Housekeeping
+from codeq_grpc.outages import LostWakeups
 from codeq_grpc.rpc import engines
 from codeq_grpc.rpc.admin_service import AdminServicer
 from codeq_grpc.rpc.audit import audited
@@ -97,11 +99,11 @@ _CLOSING: Final = 0.15
 """Seconds of refusing calls before gRPC stops. It answers those that it has received and not yet
 begun with CANCELLED, which no client repeats. Less than the retry_after of Draining, so that who is
 refused does not come again in the very moment of stopping."""
+_TURNS: Final = 15
+"""Of the loop within these, however busy it is: it takes up calls in each."""
 _ERRORS: Final = Errors(
     problems.LEASE_EXPIRED, problems.ATTEMPT_TIMEOUT, problems.EXPIRED, problems.PURGED
 )
-_SILENCE: Final = 10.0
-"""Seconds between lines of the log that tell of one outage of the store."""
 _LAST_WORDS: Final = 2.0
 """Seconds for what must still reach the store after the last call has ended."""
 
@@ -139,7 +141,7 @@ class App:
         queue_store = QueueStore(self.connection)
         self._schemas = Schemas(queue_store, payload_schema, opened)
         self._background = Background()
-        self._wakeups = Wakeups(self.connection, self.server_id, _LostWakeups(settings).log)
+        self._wakeups = Wakeups(self.connection, self.server_id, LostWakeups(settings).log)
         lines = Lines(self.server_id, self._registry, self._store, self._background)
         self._waiters = Waiters(self.server_id, lines, self._wakeups, self._background)
         self._claims = Claims(self._registry, lines, self._waiters)
@@ -173,6 +175,14 @@ class App:
         )
         self.health = Health(
             self.connection, self._durability, self._budgets.under_way, self._callers.trail.facts
+        )
+        self._housekeeping = Housekeeping(
+            settings,
+            f"codeq {self.server_id}",
+            (self.connection, self._registry, self._upkeep),
+            self._scheduling,
+            self._callers.trail,
+            self.health.details,
         )
         self._entrances = Entrances(settings)
         self.engine = engines.choose(
@@ -223,7 +233,7 @@ class App:
             *(self._reads, self._waiters),
         )
         owe, sweep = self._courier.owe, self._sweeper.sweep
-        searches = Searches(registry, reads)
+        searches, self._reports = Searches(registry, reads), Reports(registry, store, waiters, owe)
         rules = Rules(self._schemas, Backlogs(registry, reads, self._tenants))
         tasks = Tasks(registry, store, reads, self._upkeep, waiters, rules, owe)
         bulk = Bulk(registry, store, searches, waiters, owe)
@@ -231,7 +241,7 @@ class App:
         return Brokers(
             tasks=tasks,
             claims=self._claims,
-            reports=Reports(registry, store, waiters, owe),
+            reports=self._reports,
             streams=self._streams,
             searches=searches,
             bulk=bulk,
@@ -294,6 +304,7 @@ class App:
             self._watches.run,
             self._presence.run,
             self._scheduling.run,
+            *self._housekeeping.work(self._claims, self._reports),
             *self._callers.work(),
             *self._entrances.work(),
         )
@@ -314,7 +325,8 @@ class App:
         self._watches.drain()
         await self._streams.drain(self._settings.drain_seconds)
         self._callers.gate.close()
-        await asyncio.sleep(_CLOSING)
+        for _ in range(_TURNS):
+            await asyncio.sleep(_CLOSING / _TURNS)
         await self._server.stop(max(_LAST_WORDS, ends_at - monotonic()))
         await self._background.drain(_LAST_WORDS)
         await self._callers.leave()
@@ -351,24 +363,6 @@ async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
         except Exception:  # noqa: BLE001 - logged in full
             _log.exception("a daemon broke; it is started again")
         await asyncio.sleep(1.0)
-
-
-class _LostWakeups:
-    """Tells in the log that the store does not answer, where it should be and why, now and then."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._store = settings.store_place()
-        self._again_at = 0.0
-
-    def log(self, error: CodeQError) -> None:
-        """Once in 10 s: the subscription is tried again many times."""
-        if (now := monotonic()) < self._again_at:
-            return
-        self._again_at = now + _SILENCE
-        why, cause = str(error), str(error.__cause__ or "")
-        if cause not in why:
-            why = f"{why} ({cause})"
-        _log.warning("no wake-ups from the store: %s", why, extra={"store": self._store})
 
 
 @contextlib.asynccontextmanager

@@ -84,7 +84,8 @@ def from_jwk(jwk: Any) -> tuple[str, PublicKey]:
         raise UnusableKey("is of another kind")
     if _PRIVATE & jwk.keys():
         raise UnusableKey("has private members")
-    if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]):
+    uses = jwk.get("key_ops", ["verify"])
+    if jwk.get("use", "sig") != "sig" or not isinstance(uses, list) or "verify" not in uses:
         raise UnusableKey("is for another use")
     members, read = _KINDS[kind]
     numbers = [jwk.get(name) for name in members]

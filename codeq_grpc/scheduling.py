@@ -46,16 +46,16 @@ class Scheduling:
     ) -> None:
         self._registry = registry
         self._tenants = tenants
-        self._store = CalendarStore(connection, firings_kept=settings.firings_kept)
+        self.store = CalendarStore(connection, firings_kept=settings.firings_kept)
         most = min(settings.max_payload_bytes, limits.SCHEDULE_BYTES)
         self._bodies = Bodies(SpecChecker(payload_bytes=most))
         self.checker = ScheduleChecker(self._bodies.check)
-        self.scheduler = Scheduler(registry, self._store)
-        self.ends = Ends(registry, self._store, reads, outbox, self.scheduler.wake)
+        self.scheduler = Scheduler(registry, self.store)
+        self.ends = Ends(registry, self.store, reads, outbox, self.scheduler.wake)
 
     def brokers(self, tasks: Tasks, bulk: Bulk) -> tuple[Schedules, Triggers]:
         """What the servicer asks; firings enqueue and cancel as callers do."""
-        store, bodies, wake = self._store, self._bodies, self.scheduler.wake
+        store, bodies, wake = self.store, self._bodies, self.scheduler.wake
         superseded = Cancel(_SUPERSEDED, problems.cancelled(_SUPERSEDED))
         firings = Firings(store, bodies, tasks, bulk, self.ends, superseded)
         schedules = Schedules(self._registry, store, bodies, self._tenants, wake)

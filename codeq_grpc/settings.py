@@ -51,6 +51,7 @@ _OTHERS: Final = frozenset(
     {
         *("CODEQ_CONFIG", "CODEQ_ADDRESS", "CODEQ_TOKEN"),
         *("CODEQ_TLS", "CODEQ_CA_FILE", "CODEQ_CERT_FILE", "CODEQ_KEY_FILE"),
+        "CODEQ_LEGACY_URL",
         *("CODEQ_TASK_ID", "CODEQ_COMMAND", "CODEQ_ATTEMPT", "CODEQ_FENCE"),
     }
 )
@@ -111,6 +112,8 @@ class Settings(TransportSettings):
     audit: Literal["changes", "all"] = Field("changes")
     audit_retention_days: float = Field(90.0, gt=0, le=3_653)
     firings_kept: int = Field(100, ge=1, le=10_000)
+    firing_retention_days: float = Field(90.0, gt=0, le=3_653)
+    system_tenant: str = Field("codeq", pattern=r"^([A-Za-z0-9._-]{1,64})?$")
     reflection: bool = False
     reuse_port: bool = Field(False)
     identity_service_url: str = Field("")
@@ -171,6 +174,11 @@ class Settings(TransportSettings):
     def _known_roles(self) -> Self:
         roles = self.all_roles()
         listed = [(f"tokens.{i}", entry) for i, entry in enumerate(self.tokens)]
+        seen: set[str] = set()
+        for where, token in listed:
+            if token.sha256 in seen:
+                raise ValueError(f"{where}.sha256: is there twice")
+            seen.add(token.sha256)
         certified = [(f"certificates.{i}", entry) for i, entry in enumerate(self.certificates)]
         for where, entry in (*listed, *certified):
             unknown = entry.unknown_role(roles)
@@ -301,7 +309,9 @@ def _environment() -> dict[str, Any]:
         if field in Settings.model_fields:
             found[field] = value
         elif not _is_of_others(name):
-            unknown.append(f"{name}: {_SAID['extra_forbidden']}{_nearest(field)}")
+            nearest = _nearest(field)
+            hint = f", did you mean CODEQ_{nearest.upper()}?" if nearest else ""
+            unknown.append(f"{name}: {_SAID['extra_forbidden']}{hint}")
     if unknown:
         raise SettingsError(f"settings are not valid: {'; '.join(unknown)}")
     if "http_port" in found:
@@ -321,8 +331,7 @@ def _is_of_others(name: str) -> bool:
 
 
 def _nearest(field: str) -> str:
-    found = difflib.get_close_matches(field, Settings.model_fields, n=1)
-    return f", did you mean CODEQ_{found[0].upper()}?" if found else ""
+    return next(iter(difflib.get_close_matches(field, Settings.model_fields, n=1)), "")
 
 
 def _canonical(given: dict[str, Any]) -> dict[str, Any]:
@@ -365,5 +374,8 @@ def _explain(error: ValidationError) -> str:
     for found in error.errors():
         place = [".".join(map(str, found["loc"]))] if found["loc"] else []
         said = _SAID.get(found["type"], found["msg"].removeprefix(_RAISED))
+        if found["type"] == "extra_forbidden" and len(found["loc"]) == 1:
+            nearest = _nearest(place[0])
+            said += f", did you mean {nearest}?" if nearest else ""
         lines.append(": ".join([*place, said]))
     return "settings are not valid: " + "; ".join(lines)

@@ -44,6 +44,8 @@ _WAITING: Final = 2_000
 _ANSWER_BYTES: Final = 64 << 10
 _TRANSIENT: Final = frozenset({408, 425, 429})
 """Statuses below 500 that say nothing of the token."""
+_NEVER: Final = 1 << 48
+"""Times from here on are no ends."""
 
 _Found = Principal | type[CodeQError]
 
@@ -143,9 +145,7 @@ class IdentityService:
         if answer.status != 200:
             raise Unanswered(f"it answered {answer.status}")
         user = _user(answer.body)
-        if user is None or user.get("disabled") not in {None, False}:
-            return None
-        if str(user.get("status") or "ACTIVE").upper() != "ACTIVE":
+        if user is None or not _is_active(user):
             return None
         return self._rules.principal(
             user, credential="identity-service", expires_at=_end(text), check_again=_FRESH
@@ -174,9 +174,16 @@ def _user(body: bytes) -> dict[str, Any] | None:
     return user
 
 
+def _is_active(user: dict[str, Any]) -> bool:
+    disabled, status = user.get("disabled"), user.get("status")
+    if status is not None and not (isinstance(status, str) and status.upper() in {"", "ACTIVE"}):
+        return False
+    return disabled is None or disabled is False
+
+
 def _end(text: str) -> float:
     """When the token ends, if it is signed and tells. The service has seen to the signature; and
     this can only shorten for how long its word counts.
     """
     ends = [one for one in claimed(text, "exp") if isinstance(one, int | float)]
-    return min((float(one) for one in ends if math.isfinite(one)), default=math.inf)
+    return min((float(max(one, 0)) for one in ends if one < _NEVER), default=math.inf)

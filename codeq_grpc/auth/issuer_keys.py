@@ -167,13 +167,20 @@ class PublishedKeys:
         try:
             answer = await self._asker.get(self._url, _JWKS_BYTES)
         except Unanswered as why:
-            return self._failed(str(why))
+            self._failed(str(why))
+            return
         if answer.status != 200:
-            return self._failed(f"it answered {answer.status}")
+            self._failed(f"it answered {answer.status}")
+            return
         try:
-            self._replace(read_jwks(answer.body))
+            found = read_jwks(answer.body)
         except ValueError:
             self._failed("its answer is no JWKS")
+        except Exception:  # noqa: BLE001 - logged in full; others' users are not to notice
+            _log.exception("a JWKS could not be read", extra={"issuer": self._issuer})
+            self._failed("its answer could not be read")
+        else:
+            self._replace(found)
 
     def _failed(self, why: str) -> None:
         pause = min(AGAIN, 2.0**self._failures) * random.uniform(0.7, 1.0)

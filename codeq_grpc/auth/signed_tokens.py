@@ -179,6 +179,7 @@ def _time(claims: dict[str, Any], name: str) -> float | None:
     found = claims[name]
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise Refused(f"{name} is no time")
-    if not math.isfinite(found) or abs(found) >= 1 << 48:
+    # In this order: a whole number may be too large to be asked whether it is finite.
+    if abs(found) >= 1 << 48 or not math.isfinite(found):
         raise Refused(f"{name} is no time")
     return float(found)

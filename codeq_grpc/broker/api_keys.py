@@ -102,14 +102,19 @@ class ApiKeys:
     async def run(self) -> None:
         """Notes what is used, and forgets what has ended long ago, for ever."""
         forget_at = monotonic()
+        told = ""
         while True:
             try:
                 await self.note()
                 if monotonic() >= forget_at:
                     forgotten = await self._store.forget(limits.API_KEY_KEPT_MS, _FORGOTTEN)
                     forget_at = monotonic() + (_EVERY if forgotten else _FORGET_EVERY)
+                    told = ""
             except CodeQError as error:
-                _log.warning("cannot note the use of API keys: %s", error)
+                # Once, however long it lasts: a line every two seconds would fill the log.
+                if told != str(error):
+                    _log.warning("cannot note the use of API keys: %s", error)
+                told = str(error)
             await asyncio.sleep(_EVERY)
 
     async def note(self) -> None:

@@ -22,6 +22,10 @@ _FRESH: Final = 1.0
 """Seconds for which a count is believed."""
 _JUST_NOW: Final = 0.05
 """The same before something is refused, and from when a part of the room is used up."""
+_QUEUE: Final = 1e-4
+"""Seconds for which a count is believed at least, for each queue: ten times what counting one takes
+of the store, of which it takes a tenth at most then, however many there are.
+"""
 _PARTS: Final = 4
 _RETRY: Final = 1.0
 _KEPT: Final = 1_024
@@ -34,6 +38,7 @@ class _Backlog:
     def __init__(self) -> None:
         self.counted = self.added = self.adding = 0
         self.at = float("-inf")
+        self.queues = 0
         self.counting: asyncio.Task[None] | None = None
 
 
@@ -92,8 +97,8 @@ class Backlogs:
         return found
 
     async def _room(self, tenant: str, backlog: _Backlog, most: int, age: float) -> int:
-        """How many more there may be, by a count that is not older."""
-        if monotonic() - backlog.at > age:
+        """How many more there may be, by a count that is not older, or than many queues allow."""
+        if monotonic() - backlog.at > max(age, backlog.queues * _QUEUE):
             await self._count(tenant, backlog)
         return max(0, most - backlog.counted - backlog.added - backlog.adding)
 
@@ -114,7 +119,7 @@ class Backlogs:
             backlog.counted = await self._reads.unended(queues)
             # What was added meanwhile may have been counted: that is too many, till next time.
             backlog.added -= before
-            backlog.at = at
+            backlog.at, backlog.queues = at, len(queues)
         finally:
             backlog.counting = None
 

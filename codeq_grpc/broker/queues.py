@@ -88,7 +88,7 @@ class Queues:
         Makes the queue, or raises QueueNotFound; raises InvalidField if the payload schema is none.
         """
         _, named = change(b"")
-        await self._schemas.check(named.payload_schema, "queue.payload_schema")
+        await self._schemas.check(tenant, named.payload_schema, "queue.payload_schema")
         open_queue = self._registry.open if make else self._existing
         queue = await open_queue(tenant, command)
         for _ in range(_TRIES):

@@ -58,7 +58,7 @@ class Schemas:
         self._schema_of = schema_of
         self._opened = opened
         self._checker = Checker()
-        # Calls that come while others are checked against the same schema go together.
+        # Calls of a tenant that come while others are checked against the same schema go together.
         self._judging = Coalescer(self._judge, len, _TOGETHER)
         self._known: dict[Queue, Known] = {}
 
@@ -81,14 +81,17 @@ class Schemas:
         text = self._schema_of(message)
         self._known[queue] = Known(label, Schema(schema_label(text), text.encode()))
 
-    async def check(self, schema: str, path: str) -> None:
+    async def check(self, tenant: str, schema: str, path: str) -> None:
         """Raises InvalidField if it is none, or SchemaUnavailable."""
         if schema:
-            problem = await self._checker.fault(Schema(schema_label(schema), schema.encode()))
+            asked = Schema(schema_label(schema), schema.encode())
+            problem = await self._checker.fault(asked, tenant)
             if problem:
                 raise InvalidField.at(path, problem)
 
-    async def faults(self, known: Known, tasks: Sequence[NewTask]) -> dict[int, CodeQError]:
+    async def faults(
+        self, tenant: str, known: Known, tasks: Sequence[NewTask]
+    ) -> dict[int, CodeQError]:
         """What is wrong with payloads, by index. Raises SchemaUnavailable."""
         if known.schema is None:
             return {}
@@ -103,7 +106,7 @@ class Schemas:
                 faults[i] = _invalid(f"{task.path}.payload.content_type", problem)
         answers: Sequence[Answer] = ()
         if payloads:
-            answers = await self._answers(known.schema, list(payloads.values()))
+            answers = await self._answers((tenant, known.schema), list(payloads.values()))
         for i, answer in zip(payloads, answers, strict=True):
             problem = TOO_LONG if answer.gone else told(answer)
             if problem:
@@ -111,17 +114,20 @@ class Schemas:
                 faults[i] = _invalid(path, problem, answer.pointer)
         return faults
 
-    async def _answers(self, schema: Schema, payloads: Sequence[bytes]) -> Sequence[Answer]:
+    async def _answers(
+        self, asked: tuple[str, Schema], payloads: Sequence[bytes]
+    ) -> Sequence[Answer]:
         try:
-            answers, _ = await self._judging(schema, payloads)
+            answers, _ = await self._judging(asked, payloads)
         except StoreUnavailable:  # what waits for too long, as the coalescer calls it
             raise SchemaUnavailable from None
         return answers
 
     async def _judge(
-        self, schema: Schema, payloads: Sequence[bytes], _seconds: float
+        self, asked: tuple[str, Schema], payloads: Sequence[bytes], _seconds: float
     ) -> tuple[Sequence[Answer], None]:
-        return await self._checker.judge(schema, payloads), None
+        tenant, schema = asked
+        return await self._checker.judge(schema, payloads, tenant), None
 
 
 def _is_json(content_type: str) -> bool:

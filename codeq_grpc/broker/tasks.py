@@ -230,7 +230,7 @@ class Tasks:
         """What was added under the queue's payload schema, and what is wrong with payloads."""
         for _ in range(_TRIES):
             known = self._schemas.known(queue)
-            faults = await self._schemas.faults(known, tasks)
+            faults = await self._schemas.faults(queue.tenant, known, tasks)
             new = [(pack_invalid if i in faults else pack_new)(t) for i, t in enumerate(tasks)]
             try:
                 added = await self._store.enqueue(queue, new, atomic=atomic, schema=known.label)

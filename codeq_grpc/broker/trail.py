@@ -52,12 +52,17 @@ class Trail:
         events = [event.clean() for event in events]
         try:
             await self._store.write(tenant, stream, events)
+        except asyncio.CancelledError:
+            self._lose(tenant, events, "the server ends")
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the change stands
-            self._lost += len(events)
-            for event in events:
-                told = dict(zip(event._fields, event.texts, strict=False))
-                told |= {"tenant": tenant, "why": str(error)}
-                _log.error("not in the audit trail", extra=told)
+            self._lose(tenant, events, str(error))
+
+    def _lose(self, tenant: str, events: Sequence[Event], why: str) -> None:
+        self._lost += len(events)
+        for event in events:
+            told = dict(zip(event._fields, event.clean().texts, strict=False))
+            _log.error("not in the audit trail", extra={**told, "tenant": tenant, "why": why})
 
     def deny(self, tenant: str, event: Event) -> None:
         """Appends a denial, soon; one of too many is counted only."""
@@ -90,9 +95,15 @@ class Trail:
             await self.write(tenant, Stream.DENIALS, events)
 
     async def flush(self) -> None:
-        """Writes the denials that wait."""
-        self._denials.sum_up()
-        await self._write_waiting()
+        """Writes the denials that wait, as long as the store takes them."""
+        lost = self._lost
+        while self._denials.sum_up():
+            while (found := self._denials.take()) is not None:
+                tenant, events = found
+                if self._lost == lost:
+                    await self.write(tenant, Stream.DENIALS, events)
+                else:
+                    self._lose(tenant, events, "the store did not take others, and the server ends")
 
     async def _forget(self) -> None:
         while True:
@@ -141,12 +152,16 @@ class _Denials:
         self._size += 1
         self.some.set()
 
-    def sum_up(self) -> None:
-        """One event for all of a tenant that were counted only: what they had in common."""
-        for tenant, (count, shared) in self._more.items():
+    def sum_up(self) -> bool:
+        """One event for all of a tenant that were counted only: what they had in common. Where too
+        many wait they are counted on. Whether any wait.
+        """
+        while self._more and self._size < _WAITING:
+            tenant = next(iter(self._more))
+            count, shared = self._more.pop(tenant)
             said = f"{shared.reason}: " if shared.reason else ""
             self._wait(tenant, shared._replace(reason=f"{said}and {count} more"))
-        self._more.clear()
+        return bool(self._waiting)
 
     def take(self) -> tuple[str, list[Event]] | None:
         """All of one tenant, if there are any."""

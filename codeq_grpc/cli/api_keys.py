@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from codeq_grpc.cli.connection import connected
+from codeq_grpc.cli.connection import connected, describe
 from codeq_grpc.cli.groups import Lists
 from codeq_grpc.cli.values import duration, text
+from codeq_grpc.core import clock
+from codeq_grpc.core.errors import KeyNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +35,7 @@ def keys() -> None:
 def list_keys(connection: Connection) -> None:
     """Show the keys, the newest first, without what is secret.
 
-    A key that is revoked or has expired is shown for 30 days.
+    A key that is revoked or has expired is shown for 30 days. Times are in UTC.
     """
     found = connection.run(lambda client: client.api_keys())
     from codeq_grpc.cli import documents
@@ -86,8 +88,9 @@ def create(
         document = {"key": documents.complete(made.key), "secret": made.secret}
         click.echo(documents.line(document))
         return
-    end = _time(made.key.expire_time, "no end")
-    click.echo(f"key {made.key.key_id} of {name}, {end}; shown this once:", err=True)
+    end = made.key.expire_time
+    ends = f"until {_time(end, '')} UTC" if end.seconds else "no end"
+    click.echo(f"key {made.key.key_id} of {name}, {ends}; shown this once:", err=True)
     click.echo(made.secret)
 
 
@@ -98,24 +101,33 @@ def create(
 def revoke(key_ids: tuple[str, ...], reason: str, connection: Connection) -> None:
     """End keys, for good.
 
-    Within 5 s no server takes them any more, and calls made with them have ended.
+    Within 5 s no server takes them any more, and calls made with them have ended. An id that is not
+    known keeps no other key from ending; the exit code is 1 then.
     """
-
-    async def run(client: Client) -> None:
-        for key_id in key_ids:
-            await client.revoke_api_key(key_id, reason)
-
-    connection.run(run)
     from codeq_grpc.cli import documents
 
-    for key_id in key_ids:
-        document = {"keyId": key_id, "revoked": True}
-        click.echo(documents.line(document) if connection.as_json else f"revoked {key_id}")
+    async def run(client: Client) -> bool:
+        unknown = False
+        for key_id in key_ids:
+            try:
+                await client.revoke_api_key(key_id, reason)
+            except KeyNotFound as error:
+                # The others end all the same: somebody may be using them.
+                click.echo(f"error: {key_id}: {describe(error)}", err=True)
+                unknown = True
+                continue
+            document = {"keyId": key_id, "revoked": True}
+            click.echo(documents.line(document) if connection.as_json else f"revoked {key_id}")
+        return unknown
+
+    if connection.run(run):
+        raise click.exceptions.Exit(1)
 
 
 def _print_table(found: Sequence[ApiKey]) -> None:
     from codeq_grpc.cli import tables
 
+    at = clock.now().timestamp()
     fixed, folded = tables.Column.FIXED, tables.Column.FOLDED
     table = tables.table(
         {"KEY": fixed, "NAME": folded, "SCOPES": folded, "COMMANDS": folded, "USED": fixed}
@@ -123,13 +135,14 @@ def _print_table(found: Sequence[ApiKey]) -> None:
     )
     for key in found:
         revoked = f"revoked {_time(key.revoke_time, '')}"
+        over = "expired " if 0 < key.expire_time.seconds <= at else ""
         table.add_row(
             tables.plain(key.key_id),
             tables.plain(key.name),
             tables.plain(" ".join(key.scopes)),
             tables.plain(" ".join(key.commands) or "all"),
             _time(key.last_used_time, "never"),
-            revoked if key.revoked else _time(key.expire_time, "never"),
+            revoked if key.revoked else over + _time(key.expire_time, "never"),
         )
     tables.show(table)
 

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
-from codeq_grpc.core.errors import CodeQError, CredentialMissing
+from codeq_grpc.core.errors import CodeQError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,9 +23,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
-_OUTAGES = frozenset(
-    {"DEADLINE_EXCEEDED", "DRAINING", "NOT_DURABLE", "SERVER_UNAVAILABLE", "STORE_UNAVAILABLE"}
-)
+
+
+_HINTS: Final = {
+    "CREDENTIAL_MISSING": "With this command: --token, or CODEQ_TOKEN.",
+    "SCHEDULE_NOT_FOUND": "`codeq schedules` lists those that there are.",
+    "SCHEDULE_EXISTS": "`codeq schedules update` changes it.",
+    "VERSION_NOT_FOUND": "`codeq schedules versions` lists those that are kept.",
+}
+"""What to do about an error, by its reason."""
 
 
 class Failure(click.ClickException):
@@ -67,7 +73,10 @@ class Connection:
         from codeq_grpc.cli.stepwise import StepwiseClient
 
         credentials = None if self.tls is None else self.tls.credentials()
-        return StepwiseClient(self.address, token=self.token, credentials=credentials)
+        try:
+            return StepwiseClient(self.address, token=self.token, credentials=credentials)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
 
     def run(self, work: Callable[[StepwiseClient], Awaitable[T]]) -> T:
         """Runs `work` with an open client.
@@ -96,9 +105,8 @@ class Connection:
                 f" --address or CODEQ_ADDRESS names another ({_cause(error)})"
             )
         line = describe(error)
-        if isinstance(error, CredentialMissing):
-            return f"{line} With this command: --token, or CODEQ_TOKEN."
-        return line
+        hint = _HINTS.get(error.reason)
+        return f"{line} {hint}" if hint else line
 
 
 def describe(error: CodeQError) -> str:
@@ -110,7 +118,14 @@ def describe(error: CodeQError) -> str:
 
 def is_outage(error: CodeQError) -> bool:
     """Whether the call may well succeed a moment later, without anybody doing anything here."""
-    return error.reason in _OUTAGES
+    from grpc import StatusCode
+
+    from codeq_grpc.client import code_of
+
+    code = code_of(error)
+    if code is StatusCode.RESOURCE_EXHAUSTED:
+        return error.retry_after is not None
+    return code in {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED}
 
 
 def _cause(error: CodeQError) -> str:
@@ -182,6 +197,9 @@ def connected(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--json", "as_json", is_flag=True, help="Write JSON on stdout.")
     @functools.wraps(command)
     def wrapper(*args: Any, address: str, token: str | None, as_json: bool, **rest: Any) -> None:
+        from codeq_grpc.cli.running import silence_grpc
+
+        silence_grpc()
         files = Tls(*(rest.pop(name) for name in ("ca_file", "cert_file", "key_file")))
         connection = Connection(
             address=address,

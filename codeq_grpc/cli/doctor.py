@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,10 +79,20 @@ def doctor(
     try:
         asyncio.run(_run(settings, wanted, report, mode))
     except CodeQError as error:
-        raise Failure(describe(error)) from error
+        raise Failure(describe(error) + _hint(error.message)) from error
     except BadCertificate as error:
         raise Failure(str(error)) from error
     return report.close()
+
+
+def _hint(message: str) -> str:
+    """What the store says of a user who may not do something, in a script or without one."""
+    if not re.search("no permissions|can't (run|access)", message):
+        return ""
+    return (
+        " The store's user may not do what the doctor does: docs/operations.md has the line for"
+        " one who may."
+    )
 
 
 def _mode(*, repair: bool, restore: bool, discard: bool) -> Mode:

@@ -13,13 +13,16 @@ import click
 
 from codeq_grpc import __version__
 from codeq_grpc.cli.api_keys import keys
+from codeq_grpc.cli.apply import apply, export
 from codeq_grpc.cli.audit import audit
 from codeq_grpc.cli.bench import bench
 from codeq_grpc.cli.dev import dev
 from codeq_grpc.cli.doctor import doctor
 from codeq_grpc.cli.enqueue import enqueue
 from codeq_grpc.cli.groups import Ordered
+from codeq_grpc.cli.import_legacy import import_legacy
 from codeq_grpc.cli.queues import queues
+from codeq_grpc.cli.schedules import schedules
 from codeq_grpc.cli.serve import serve
 from codeq_grpc.cli.tasks import tasks
 from codeq_grpc.cli.token import token
@@ -35,8 +38,8 @@ def codeq() -> None:
 
 
 for command in (
-    *(dev, enqueue, work, queues, tasks, workers, top, audit),
-    *(keys, serve, token, doctor, bench),
+    *(dev, enqueue, work, queues, tasks, schedules, workers, top, audit),
+    *(keys, export, apply, serve, token, doctor, bench, import_legacy),
 ):
     codeq.add_command(command)
 

@@ -97,6 +97,8 @@ PAGE_EVENTS: Final = 1_000
 """A thousand events are less than 4 MiB: their texts are cut."""
 PAGE_DEFAULT: Final = 50
 SELECTED_TASKS: Final = 1_000
+STATES: Final = 100
+"""Of a filter; more than there are, so that it does not matter who names one twice."""
 SPREAD_MAX_MS: Final = 7 * DAY
 
 CLEANUP_DEFAULT: Final = 1_000

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _DETAILS_KEY: Final = "x-codeq-health"
 _TIMEOUT: Final = 2.0
 _MAX_BODY: Final = 64 << 10
+_OPTIONS: Final = (("grpc.enable_http_proxy", 0),)
+"""gRPC takes the proxy of the environment else, even to this machine."""
 _GONE: Final = "the gRPC server does not answer"
 
 
@@ -50,7 +52,7 @@ class Gateway:
         """Serves while the block runs, on `listeners` if there are any, and by `tls` if there is
         one; gives the port, 0 of a unix socket. Raises OSError when it is taken.
         """
-        async with grpc.aio.insecure_channel(self._target) as channel:
+        async with grpc.aio.insecure_channel(self._target, options=_OPTIONS) as channel:
             app = web.Application(client_max_size=_MAX_BODY)
             pages = _Pages(health_pb2_grpc.HealthStub(channel), self._processes)
             for path in ("/healthz", "/livez", "/health", "/live"):

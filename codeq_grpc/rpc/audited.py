@@ -5,9 +5,11 @@ descriptors.
 from __future__ import annotations
 
 import enum
+import itertools
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from codeq.v1 import codeq_service_pb2 as pb, schedule_service_pb2 as schedule_pb
+from codeq_grpc.core import limits
 from codeq_grpc.wire import audit as told
 
 if TYPE_CHECKING:
@@ -57,7 +59,9 @@ def _batch_enqueue(request: pb.BatchEnqueueRequest, response: bytes | None) -> s
     count = len(request.tasks)
     if response:
         count -= len(pb.BatchEnqueueResponse.FromString(response).failures)
-    commands = dict.fromkeys(spec.command for spec in request.tasks)
+    # It may be a request that is refused because there are far too many.
+    specs = itertools.islice(request.tasks, limits.BATCH_TASKS)
+    commands = dict.fromkeys(spec.command for spec in specs)
     return told.counted(told.some(commands), count)
 
 
@@ -73,7 +77,7 @@ def _stream_claim(request: pb.StreamClaimRequest, _: None) -> str:
 
 
 def _heartbeat(request: pb.HeartbeatRequest, _: Any) -> str:
-    return told.tasks([item.lease.task_id for item in request.leases])
+    return told.tasks(request.leases, lambda item: item.lease.task_id)
 
 
 def _lease(request: pb.CompleteRequest | pb.FailRequest | pb.AbandonRequest, _: Any) -> str:
@@ -81,8 +85,12 @@ def _lease(request: pb.CompleteRequest | pb.FailRequest | pb.AbandonRequest, _: 
 
 
 def _report(request: pb.ReportRequest, _: Any) -> str:
-    kinds = [(item, item.WhichOneof("outcome")) for item in request.outcomes]
-    return told.tasks([getattr(item, kind).lease.task_id if kind else "" for item, kind in kinds])
+    return told.tasks(request.outcomes, _task_of)
+
+
+def _task_of(outcome: pb.Outcome) -> str:
+    kind = outcome.WhichOneof("outcome")
+    return getattr(outcome, kind).lease.task_id if kind else ""
 
 
 def _cancel(request: pb.CancelTasksRequest, response: pb.CancelTasksResponse | None) -> str:

@@ -162,7 +162,9 @@ class Call:
         credential, sessions = CREDENTIAL.get(None), self._concerns.sessions
         if credential is None:
             return await behaviour(request, context)
-        with sessions.during(credential, PRINCIPAL.get(), limit) as self._ending:
+        principal = PRINCIPAL.get()
+        verified_at = await sessions.confirmed(credential, principal, self._began)
+        with sessions.during(credential, principal, limit, verified_at) as self._ending:
             return await behaviour(request, context)
 
     def _turn(self, request: Any) -> asyncio.Future[None] | None:

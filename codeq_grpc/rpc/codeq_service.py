@@ -209,13 +209,12 @@ def _subscription(request: pb.StreamClaimRequest, peer: str) -> Subscription:
         )
     if request.disconnect_policy not in pb.DisconnectPolicy.values():
         raise InvalidField.at("disconnect_policy", "is not a known policy")
-    permit(*request.commands)
+    commands = checks.check_commands(list(request.commands), "commands", limits.COMMANDS_PER_CLAIM)
+    permit(*commands)
     return Subscription(
         tenant=tenant(),
         worker_id=checks.check_worker_id(request.worker_id),
-        commands=tuple(
-            checks.check_commands(list(request.commands), "commands", limits.COMMANDS_PER_CLAIM)
-        ),
+        commands=tuple(commands),
         max_outstanding=request.max_outstanding,
         max_batch=checks.check_count(
             request.max_batch_size,

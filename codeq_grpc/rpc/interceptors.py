@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import re
 import secrets
 from typing import TYPE_CHECKING, Any, Final
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
 
+_log = logging.getLogger(__name__)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -92,6 +94,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             handler = await continuation(handler_call_details)
         except CodeQError as error:
             return self._refusing(call, error)
+        except Exception:  # noqa: BLE001 - logged in full; grpc would tell the caller its words
+            _log.exception("call broke", extra={"method": method})
+            return self._refusing(call, CodeQError())
         if handler is None:
             return None
         name = method if handler is not UNKNOWN_METHOD else ""

@@ -35,10 +35,11 @@ OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("grpc.max_metadata_size", limits.METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", limits.METADATA_BYTES),
     ("grpc.max_concurrent_streams", 1_000),
-    # Calls that Python has yet to take up. Of more than 1,000 grpcio cancels some at random by
-    # itself, so that a flood of refused calls costs others theirs.
-    ("grpc.server.max_pending_requests", 10_000),
-    ("grpc.server.max_pending_requests_hard_limit", 10_000),
+    # Calls that Python has yet to take up, those that gRPC itself has refused for their headers
+    # among them. Of more than 1,000 grpcio cancels some at random by itself, so that a flood of
+    # such calls costs others theirs; so many are taken up in about 10 s, as long as callers wait.
+    ("grpc.server.max_pending_requests", 30_000),
+    ("grpc.server.max_pending_requests_hard_limit", 30_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
     # As much of a stream comes in before somebody reads it: thousands of calls may wait for room.
     # With the probe, calls that are refused unread took in megabytes each.

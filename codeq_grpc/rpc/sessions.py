@@ -18,6 +18,7 @@ from codeq_grpc.core.errors import (
     CredentialChanged,
     CredentialExpired,
     CredentialInvalid,
+    IdentityUnavailable,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ _AT_ONCE: Final = 32
 """Credentials of one kind that are verified anew at the same time. Kinds don't wait for each other:
 one may be slow, and another have to be quick.
 """
+_KEYS_AT_ONCE: Final = 2_000
+"""The same of API keys, which are read together."""
 _PATIENCE: Final = 60.0
 """Seconds for which a call goes on although its credential can't be verified anew when it should
 be."""
@@ -59,10 +62,10 @@ class Ending:
 class _Session:
     """The calls of one credential."""
 
-    def __init__(self, principal: Principal) -> None:
+    def __init__(self, principal: Principal, verified_at: float) -> None:
         self.principal = principal
         self.kind = principal.credential.partition(":")[0]
-        self.verified_at = monotonic()
+        self.verified_at = verified_at
         self.renewal: asyncio.Task[None] | None = None
         self.calls: set[Ending] = set()
 
@@ -73,6 +76,11 @@ class _Session:
     def is_due(self) -> bool:
         return monotonic() - self.verified_at >= self.principal.check_again
 
+    def doubt(self, at: float, error: CodeQError) -> None:
+        """It could not be verified anew, not yet for too long."""
+        if at - self.verified_at >= self.principal.check_again + _PATIENCE:
+            self.end(error)
+
 
 class Sessions:
     """All calls whose credential does not last as long as the server."""
@@ -81,15 +89,45 @@ class Sessions:
         self._verify = verify
         self._open: dict[Credential, _Session] = {}
         self._free = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(_AT_ONCE))
+        self._free["key"] = asyncio.Semaphore(_KEYS_AT_ONCE)
+
+    async def confirmed(
+        self, credential: Credential, principal: Principal, verified_at: float
+    ) -> float:
+        """When a credential was verified, by which a call is about to begin its work. Requests may
+        be long in coming: it is done anew then. Raises CredentialExpired, CredentialChanged and
+        what verifying raises.
+        """
+        if principal.expires_at <= now().timestamp():
+            raise CredentialExpired.of(principal)
+        began = monotonic()
+        if began - verified_at < principal.check_again:
+            return verified_at
+        try:
+            found = await self._verify(credential)
+        except CredentialInvalid:
+            raise CredentialExpired.of(principal) from None
+        if _rights(found) != _rights(principal):
+            raise CredentialChanged
+        return began
 
     @contextlib.contextmanager
     def during(
-        self, credential: Credential, principal: Principal, limit: asyncio.Timeout
+        self,
+        credential: Credential,
+        principal: Principal,
+        limit: asyncio.Timeout,
+        verified_at: float,
     ) -> Iterator[Ending]:
-        """Looks after a call while the block runs; `limit` is around it."""
+        """Looks after a call while the block runs; `limit` is around it. Raises CredentialChanged
+        if others with its credential have other rights: these end, too.
+        """
         session = self._open.get(credential)
         if session is None:
-            session = self._open[credential] = _Session(principal)
+            session = self._open[credential] = _Session(principal, verified_at)
+        elif _rights(principal) != _rights(session.principal):
+            session.end(CredentialChanged())
+            raise CredentialChanged
         ending = Ending(limit)
         session.calls.add(ending)
         try:
@@ -131,16 +169,15 @@ class Sessions:
             except (CredentialInvalid, CredentialExpired):
                 session.end(CredentialExpired())
             except CodeQError as error:
-                patience = session.principal.check_again + _PATIENCE
-                if began - session.verified_at >= patience:
-                    session.end(error)
+                session.doubt(began, error)
             except Exception:  # noqa: BLE001 - logged in full; the others are looked after
                 _log.exception("a credential could not be verified anew")
+                session.doubt(began, IdentityUnavailable())
             else:
-                if (principal.reach, principal.scopes, principal.subject) != (
-                    session.principal.reach,
-                    session.principal.scopes,
-                    session.principal.subject,
-                ):
+                if _rights(principal) != _rights(session.principal):
                     session.end(CredentialChanged())
                 session.principal, session.verified_at = principal, began
+
+
+def _rights(principal: Principal) -> tuple[object, ...]:
+    return principal.reach, principal.scopes, principal.subject

@@ -11,7 +11,8 @@ Where the clock on the wall is changed,
 from __future__ import annotations
 
 from bisect import bisect_right
-from datetime import date, datetime, timedelta
+from calendar import monthrange
+from datetime import date, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +40,9 @@ _YEARS: Final = 50
 """29 February on a certain day of the week comes after 40 years at most."""
 _ANY: Final = datetime(2000, 1, 1)  # noqa: DTZ001 - the parser wants one, and fields alone are used
 _LAST_DAY: Final = LAST_S // DAY - 1
+_LAST_YEAR: Final = 9998
+_KNOWN: Final = 100
+"""Months of an expression whose days are remembered."""
 
 
 class Cron:
@@ -48,6 +52,7 @@ class Cron:
         "_days",
         "_every_day",
         "_first",
+        "_known",
         "_months",
         "hours",
         "is_hourly",
@@ -62,7 +67,8 @@ class Cron:
         self.hours = tuple(sorted(parsed.hours))
         self.is_hourly = len(self.hours) == 24
         self._first = (self.hours[0] * 60 + self.minutes[0]) * 60 + self.seconds[0]
-        self._months = frozenset(parsed.months)
+        self._months = tuple(sorted(parsed.months))
+        self._known: dict[int, tuple[int, ...]] = {}
         self._every_day = parsed.parts[3:] == ["*", "*", "*"]
         if self._next_day(0) is None:
             raise ValueError("never fires: no year has such a day")
@@ -111,7 +117,7 @@ class Cron:
         if self._every_day:
             return True
         found = date.fromordinal(day + _EPOCH)
-        return found.month in self._months and self._days.match_day(found)
+        return day in self._days_of(found.year, found.month)
 
     def _later(self, second: int) -> int | None:
         """The first second of a day after this one."""
@@ -128,24 +134,42 @@ class Cron:
         return None
 
     def _next_day(self, day: int) -> int | None:
-        """The first one after this that it names; None after so many years."""
-        last = min(day + _YEARS * 366, _LAST_DAY)
-        day += 1
+        """The first one after this that it names; None if there is none in so many years."""
+        if day >= _LAST_DAY:
+            return None
         if self._every_day:
-            return day if day <= last else None
-        found = date.fromordinal(day + _EPOCH)
-        end = date.fromordinal(last + _EPOCH)
-        while found <= end:
-            if found.month not in self._months:
-                found = (found.replace(day=1) + timedelta(days=32)).replace(day=1)
-            elif self._days.match_day(found):
-                return found.toordinal() - _EPOCH
+            return day + 1
+        found = date.fromordinal(day + 1 + _EPOCH)
+        year, month = found.year, found.month
+        last, months = year + _YEARS, self._months
+        while year <= last:
+            days = self._days_of(year, month)
+            at = bisect_right(days, day)
+            if at < len(days):
+                return days[at] if days[at] <= _LAST_DAY else None
+            at = bisect_right(months, month)
+            if at < len(months):
+                month = months[at]
             else:
-                found += _ONE_DAY
+                year, month = year + 1, months[0]
         return None
 
-
-_ONE_DAY: Final = timedelta(days=1)
+    def _days_of(self, year: int, month: int) -> tuple[int, ...]:
+        """Those of a month that it names; they are remembered, as some come once in 40 years."""
+        if month not in self._months or year > _LAST_YEAR:
+            return ()
+        key = year * 12 + month
+        days = self._known.get(key)
+        if days is None:
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            first = date(year, month, 1).toordinal()
+            days = self._known[key] = tuple(
+                day - _EPOCH
+                for day in range(first, first + monthrange(year, month)[1])
+                if self._days.match_day(date.fromordinal(day))
+            )
+        return days
 
 
 @lru_cache(maxsize=2048)

@@ -25,7 +25,7 @@ _WAITING: Final = 10_000
 _WAITING_SLOWLY: Final = 64
 PART: Final = 32
 PART_BYTES: Final = 256 << 10
-"""Of one question, after which it is another caller's turn."""
+"""Of one question, after which it is another tenant's turn."""
 
 TOO_LONG: Final = f"cannot be checked within {_SLOW:g} s of computing"
 
@@ -43,34 +43,38 @@ class Checker:
         await self._quick.close()
         await self._slow.close()
 
-    async def fault(self, schema: Schema) -> str:
+    async def fault(self, schema: Schema, tenant: str = "") -> str:
         """What is wrong with a schema itself, or nothing. Raises SchemaUnavailable."""
-        (answer,) = await self._slow.ask(schema, ())
+        (answer,) = await self._slow.ask(schema, (), tenant)
         return TOO_LONG if answer.gone else told(answer)
 
-    async def judge(self, schema: Schema, payloads: Sequence[bytes]) -> list[Answer]:
+    async def judge(
+        self, schema: Schema, payloads: Sequence[bytes], tenant: str = ""
+    ) -> list[Answer]:
         """What is wrong with each; `gone` if that takes too long to tell. Raises
         SchemaUnavailable, too, when the schema cannot be used here.
         """
         answers: list[Answer] = []
         for part in _parts(payloads):
-            answers += await self._judge(schema, part)
+            answers += await self._judge(schema, part, tenant)
         return answers
 
-    async def _judge(self, schema: Schema, part: Sequence[bytes]) -> list[Answer]:
+    async def _judge(self, schema: Schema, part: Sequence[bytes], tenant: str) -> list[Answer]:
         if self._is_slow(schema.label):
-            return await self._judge_slowly(schema, part)
-        about, *answers = await self._quick.ask(schema, part)
+            return await self._judge_slowly(schema, part, tenant)
+        about, *answers = await self._quick.ask(schema, part, tenant)
         if about.gone or any(one.gone for one in answers):
             self._mark(schema.label)
-            return await self._judge_slowly(schema, part)
+            return await self._judge_slowly(schema, part, tenant)
         _usable(about)
         return answers
 
-    async def _judge_slowly(self, schema: Schema, part: Sequence[bytes]) -> list[Answer]:
+    async def _judge_slowly(
+        self, schema: Schema, part: Sequence[bytes], tenant: str
+    ) -> list[Answer]:
         answers = []
         for payload in part:
-            about, *rest = await self._slow.ask(schema, [payload])
+            about, *rest = await self._slow.ask(schema, [payload], tenant)
             _usable(about)
             answers += rest
         return answers

@@ -8,6 +8,7 @@ nothing is ever fetched or read.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Never
 
 import jsonschema_rs
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _REGEX_BYTES: Final = 1 << 20
 """Of a pattern when it is compiled, and of what is kept while it is matched."""
+_HALVES: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+"""What halves of surrogate pairs are written by, and whole pairs: nothing else makes any."""
 _POINTER_CHARS: Final = 200
 _MESSAGE_CHARS: Final = 300
 _PATTERNS: Final = "patterns have no look-around and no back references, and are not huge"
@@ -46,12 +49,17 @@ def read(text: bytes) -> Any:
     if not text:
         raise NotJson("is empty, which is not JSON")
     try:
-        return json.loads(
+        value = json.loads(
             text.decode(),
             object_pairs_hook=_members,
             parse_float=_number,
             parse_constant=_no_constant,
         )
+        # The validator itself notices those only which it comes to.
+        if _HALVES.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise NotJson("has half of a surrogate pair, which is no character") from None
     except UnicodeDecodeError:
         raise NotJson("is not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -63,6 +71,7 @@ def read(text: bytes) -> Any:
         raise
     except ValueError:
         raise NotJson("has a number of too many digits") from None
+    return value
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -122,8 +131,6 @@ def judge(validator: Validator, text: bytes) -> Problem | None:
         return Problem("", str(error))
     except jsonschema_rs.ValidationError as error:
         return _problem(error)
-    except UnicodeEncodeError:
-        return Problem("", "has half of a surrogate pair, which is no character")
     return Problem("", "is not valid")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from codeq_grpc.core.errors import SchemaUnavailable
 from codeq_grpc.schemas.child import ANSWER, PAYLOAD, REQUEST, SCHEMA, TURN
+from codeq_grpc.schemas.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,33 +52,30 @@ class Lane:
     """At most one process; it is started when it is needed, and anew when it has ended."""
 
     def __init__(self, seconds: float, most: int) -> None:
-        """Of computing for a schema, and for the texts of one call; and how many may wait."""
+        """Of computing for a schema, and for the texts of one call; and how many of each tenant
+        may wait.
+        """
         self._seconds = seconds
-        self._most = most
-        self._waiting = 0
-        self._turn = asyncio.Lock()
+        self._turn = Turn(most)
         self._process: asyncio.subprocess.Process | None = None
         self._told: set[bytes] = set()
         self._asking: asyncio.Task[list[Answer]] | None = None
         self._closed = False
 
-    async def ask(self, schema: Schema, texts: Sequence[bytes]) -> list[Answer]:
-        """An answer about the schema, and one about each text. Who is cancelled leaves it be:
-        what was asked is answered before the next is. Raises SchemaUnavailable.
+    async def ask(self, schema: Schema, texts: Sequence[bytes], tenant: str = "") -> list[Answer]:
+        """An answer about the schema, and one about each text, by turns with other tenants. Who is
+        cancelled leaves it be: what was asked is answered before the next is. Raises
+        SchemaUnavailable.
         """
-        if self._waiting >= self._most:
+        if self._turn.is_full(tenant):
             raise SchemaUnavailable
-        self._waiting += 1
-        try:
-            await self._turn.acquire()
-        finally:
-            self._waiting -= 1
+        await self._turn.take(tenant)
         self._asking = asyncio.get_running_loop().create_task(self._ask(schema, texts))
         self._asking.add_done_callback(self._asked)
         return await asyncio.shield(self._asking)
 
     def _asked(self, task: asyncio.Task[list[Answer]]) -> None:
-        self._turn.release()
+        self._turn.give()
         if not task.cancelled():
             task.exception()  # its caller may have left by now
 

@@ -126,8 +126,8 @@ class Reads(Calls):
     async def unended(self, queues: Sequence[Queue]) -> int:
         """Tasks that have not ended, of all these queues together."""
         total = 0
-        for at in range(0, len(queues), limits.SCRIPT_BATCH):
-            part = queues[at : at + limits.SCRIPT_BATCH]
+        for at in range(0, len(queues), limits.BULK_BATCH):
+            part = queues[at : at + limits.BULK_BATCH]
             suffixes = scripts.BACKLOG.suffixes
             calls = [([queue.keys[suffix] for suffix in suffixes], ()) for queue in part]
             for reply in await self._connection.run_each(scripts.BACKLOG, calls):

@@ -83,22 +83,21 @@ class Registry:
         if parsed is None:
             return None
         prefix, name = parsed
-        queue = self._by_prefix.get(prefix) or await self._look_up(prefix)
-        if queue is None or queue.tenant != reach.tenant or not reach.has(queue.command):
-            return None
-        return queue, name
+        queue = self._by_prefix.get(prefix)
+        if queue is None or not _within(queue, reach):
+            # It takes as long, and fails as often, for what is beyond reach as for what is not.
+            queue = await self._look_up(prefix)
+        return (queue, name) if queue is not None and _within(queue, reach) else None
 
     async def _look_up(self, prefix: str) -> Queue | None:
         number, shard = parse_prefix(prefix)
+        await self._ask(number)
         queue = self._by_number.get(number)
-        if queue is None and number not in self._calendar_numbers:
-            await self._ask(number)
-            queue = self._by_number.get(number)
         return queue if queue is not None and queue.shard == shard else None
 
     async def _ask(self, number: int) -> None:
         row = await self._connection.registry_row(number)
-        if row:
+        if row and number not in self._by_number and number not in self._calendar_numbers:
             self._learn(number, row.decode())
 
     async def calendar(self, tenant: str) -> Calendar:
@@ -123,7 +122,7 @@ class Registry:
             return None
         prefix, name = parsed
         number, shard = parse_prefix(prefix)
-        if number not in self._calendar_numbers and number not in self._by_number:
+        if number not in self._calendar_numbers:
             await self._ask(number)
         calendar = self._calendar_numbers.get(number)
         return (calendar, name) if calendar is not None and shard == 0 else None
@@ -152,5 +151,8 @@ class Registry:
 
     def within(self, reach: Reach) -> Iterable[Queue]:
         """Every queue within reach that is known here."""
-        tenant, has = reach.tenant, reach.has
-        return [q for q in self._by_name.values() if q.tenant == tenant and has(q.command)]
+        return [queue for queue in self._by_name.values() if _within(queue, reach)]
+
+
+def _within(queue: Queue, reach: Reach) -> bool:
+    return queue.tenant == reach.tenant and reach.has(queue.command)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -33,6 +35,7 @@ _log = logging.getLogger(__name__)
 _EVERY: Final = 1.0
 """Seconds between looks at the files."""
 _SOON_DAYS: Final = 7
+_CURVES: Final = frozenset({"secp256r1", "secp384r1"})
 _AGAIN: Final = 24 * 3600
 """Looks between reminders that it ends soon."""
 
@@ -166,6 +169,7 @@ def _pair(files: Files, contents: Contents) -> Pair:
         _certificates("tls_client_ca_file", files.client_ca, contents.client_ca)
     leaf = chain[0]
     where = f"tls_cert_file {files.certificate}"
+    _check_kind(where, leaf)
     if _spki(leaf) != _spki(_key(files.key, contents.key)):
         raise BadCertificate(f"{where}: is not the certificate of the key in {files.key}")
     if now() < leaf.not_valid_before_utc:
@@ -181,6 +185,19 @@ def _certificates(setting: str, path: Path, pem: bytes) -> list[x509.Certificate
         return x509.load_pem_x509_certificates(pem)
     except ValueError as error:
         raise BadCertificate(f"{setting} {path}: holds no certificate in PEM") from error
+
+
+def _check_kind(where: str, leaf: x509.Certificate) -> None:
+    """The TLS of gRPC takes no others: its server goes on with the pair before, or its clients do
+    not come in.
+    """
+    try:
+        key = leaf.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    curve = key.curve.name if isinstance(key, EllipticCurvePublicKey) else ""
+    if not isinstance(key, RSAPublicKey) and curve not in _CURVES:
+        raise BadCertificate(f"{where}: its key is neither RSA nor on P-256 or P-384")
 
 
 def _key(path: Path, pem: bytes) -> Any:

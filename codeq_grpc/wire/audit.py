@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from codeq.v1 import admin_service_pb2 as pb
 from codeq.v1.task_pb2 import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from codeq.v1.codeq_service_pb2 import TaskFilter, TaskSelector
     from codeq_grpc.core.audit import Event
 
+_T = TypeVar("_T")
 _SOME: Final = 20
 """Of a list that may be long; events cut their texts anyway."""
 
@@ -33,9 +34,9 @@ def some(texts: Iterable[str]) -> str:
     return ", ".join(first[:_SOME]) + (", ..." if len(first) > _SOME else "")
 
 
-def tasks(ids: Sequence[str]) -> str:
+def tasks(named: Sequence[_T], id_of: Callable[[_T], str] = str) -> str:
     """The only one, or how many there are."""
-    return ids[0] if len(ids) == 1 else f"{len(ids)} tasks"
+    return id_of(named[0]) if len(named) == 1 else f"{len(named)} tasks"
 
 
 def selected(selector: TaskSelector) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from tests.support.stores import StoreProcess
 
+pytestmark = pytest.mark.alone
+
 T = TypeVar("T")
 
 _ROUNDS = 5

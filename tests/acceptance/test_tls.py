@@ -124,6 +124,7 @@ def test_a_certificate_is_all_that_a_command_needs_and_others_are_told_what_is_m
         refused = run_codeq("queues", "list", env=env)
         assert (refused.code, refused.out) == (1, "")
         assert hint in refused.err, refused
+        assert refused.err.count("\n") == 1, "nothing of gRPC's own"
     other = {**known, "CODEQ_CA_FILE": str(tmp_path / "other.pem")}
     with Program([CODEQ, "work", "any", "--exec", "cat"], env=other) as waiting:
         waiting.wait_for("^waiting: .*is not of the CA", on="stderr")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from tests.support.stores import Engine
 
+pytestmark = pytest.mark.alone
+
 SECONDS: Final = 0.6
 ROUNDS: Final = 10
 VOID: Final = 5

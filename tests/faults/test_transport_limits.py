@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tests.faults.transport_server import Attacked
     from tests.support.stores import Engine
 
+pytestmark = pytest.mark.alone
+
 _MB: Final = 1 << 20
 MEMORY_MB: Final = 300
 ATTACKER: Final = (("authorization", f"Bearer {TOKENS['attacker']}"),)

@@ -191,12 +191,13 @@ def times(world: World) -> Iterator[tuple[str, str]]:
     at = int(time.time())
     for exp in (
         *(at - 1, at - 61, at - 86_400, 0, -1, -(10**12), at + 90_000, 10**12, 10**30, 1e308),
+        *(10**400, -(10**400)),
         *(None, str(at + 600), "", [at + 600], {"exp": at + 600}, True, False),
     ):
         yield f"exp {exp!r}", signed(world.ec, claims_of(world.issuer, exp=exp))
     value: Any
     for name in ("nbf", "iat"):
-        for value in (at + 120, at + 86_400, 10**30, str(at), [at], {}, True, 1e308):
+        for value in (at + 120, at + 86_400, 10**30, 10**400, str(at), [at], {}, True, 1e308):
             token = signed(world.ec, claims_of(world.issuer, **{name: value}))
             yield f"{name} {value!r}", token
     yield "a lifetime too long", world.good(iat=at - 86_300, exp=at + 200)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb
+from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb, task_pb2
 from codeq_grpc.core import limits
 from tests.integration.limit_values import (
     COMMANDS,
@@ -33,6 +33,7 @@ LISTS: Final = [
         ([0], [9]),
         "filter.states[0]",
     ),
+    Case("ListTasks", lambda n: listing(states=[5] * n), *upto(limits.STATES), "filter.states"),
     Case(
         "ListTasks",
         lambda n: listing(labels={f"k{i}": "" for i in range(n)}),
@@ -202,6 +203,12 @@ LISTS: Final = [
         ([], [5], [6], [7], [8], [5, 6, 5]),
         ([1], [2], [3], [4], [0], [9]),
         "states[0]",
+    ),
+    Case(
+        "AdminCleanup",
+        lambda n: pb.AdminCleanupRequest(states=[task_pb2.TASK_STATE_COMPLETED] * n),
+        *upto(limits.STATES),
+        "states",
     ),
 ]
 

@@ -6,12 +6,12 @@ import asyncio
 import itertools
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import pytest
 
-from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb
+from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb, task_pb2
 from codeq_grpc.client import Client, SyncClient
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import KeyNotFound, ScopeMissing
@@ -23,6 +23,7 @@ from tests.integration.api_keys import (
     SCOPE_MISSING,
     create,
     holder,
+    is_over,
     listed,
     revoke,
 )
@@ -118,6 +119,23 @@ async def test_revoking_ends_streams_and_waiting_claims_on_another_server_in_tim
     for command in ("STREAMED", "CLAIMED"):
         task_id = await acme.enqueue(command)
         assert await acme.state(task_id) == "PENDING"
+
+
+async def test_a_request_that_comes_after_the_revocation_is_too_late(
+    acme: Caller, server: Server, peer: Server
+) -> None:
+    made = await create(acme)
+    make: Any = server.channel.stream_unary("/codeq.v1.CodeQService/Enqueue")
+    call = make(metadata=holder(server, made.secret).metadata, timeout=60)
+    if not server.native:  # it waits for the request before it asks whose it is
+        await eventually(lambda: server.app.health.details()["under_way"]["calls"] == 1)
+    await revoke(peer.caller(), made.key.key_id)
+    await eventually(lambda: is_over(holder(server, made.secret)))
+    request = pb.EnqueueRequest(task=task_pb2.TaskSpec(command="RENDER"))
+    await call.write(request.SerializeToString())
+    await call.done_writing()
+    assert (await refused(call)).kind == EXPIRED
+    assert await acme.claim() == []
 
 
 async def test_a_key_that_expires_ends_its_calls(

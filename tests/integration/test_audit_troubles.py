@@ -12,6 +12,7 @@ import pytest
 
 from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb
 from codeq_grpc.app import doctor
+from codeq_grpc.core.audit import Event, Stream
 from codeq_grpc.core.findings import Mode
 from codeq_grpc.core.principal import Principal, Scope
 from codeq_grpc.store.keys import trail_keys
@@ -45,7 +46,7 @@ async def test_a_change_whose_event_cannot_be_written_is_answered_and_logged_in_
     code, _, request_id = await ended(start(acme, "UpdateQueue", request))
     assert code == "OK"
     assert (await operating.settings(acme)).max_backlog == 5
-    (line,) = [line for line in lines(log) if line["message"] == "not in the audit trail"]
+    (line,) = lost(log)
     assert (line["level"], line["tenant"], line["request_id"]) == ("error", "acme", request_id)
     assert line["action"] == "AdminService/UpdateQueue"
     assert (line["subject"], line["object"]) == ("admin of acme", "RENDER (max_backlog)")
@@ -56,6 +57,11 @@ async def test_a_change_whose_event_cannot_be_written_is_answered_and_logged_in_
 def lines(log: io.StringIO) -> list[dict[str, Any]]:
     """All lines of the log."""
     return [json.loads(line) for line in log.getvalue().splitlines()]
+
+
+def lost(log: io.StringIO) -> list[dict[str, Any]]:
+    """Those of events that are nowhere else."""
+    return [line for line in lines(log) if line["message"] == "not in the audit trail"]
 
 
 @pytest.mark.parametrize("leaves", [False, True])
@@ -190,14 +196,49 @@ async def test_while_the_store_is_away_denials_are_answered_at_once_and_told_of_
         own_store.kill()
         refusal = await refused(operating.pause(viewer))
         assert refusal.kind == ("PERMISSION_DENIED", "SCOPE_MISSING")
-
-        def told() -> list[dict[str, Any]]:
-            return [line for line in lines(log) if line["message"] == "not in the audit trail"]
-
-        await eventually(told)
-        (line,) = told()
+        await eventually(lambda: lost(log))
+        (line,) = lost(log)
         assert (line["request_id"], line["subject"]) == (refusal.request_id, "viewer of acme")
         own_store.start()
+
+
+async def test_an_event_whose_writing_is_interrupted_is_in_the_log(
+    own_store: StoreProcess, log: io.StringIO
+) -> None:
+    async with running_server(own_store, store_timeout_seconds=1.0) as server:
+        own_store.pause()
+        event = Event("ann", "a", "o", "OK", "r", "why", "token", "ipv4:1")
+        writing = asyncio.ensure_future(
+            server.app._callers.trail.write("acme", Stream.CHANGES, [event])
+        )
+        await asyncio.sleep(0.1)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        own_store.resume()
+        assert [line["subject"] for line in lost(log)] == ["ann"]
+
+
+async def test_denials_of_many_tenants_do_not_pile_up_while_the_store_is_away(
+    own_store: StoreProcess, log: io.StringIO
+) -> None:
+    async with running_server(own_store, store_timeout_seconds=1.0) as server:
+        trails = server.app._callers.trail
+        own_store.pause()
+        event = Event("ann", "a", "o", "PERMISSION_DENIED", "r", "why", "token", "ipv4:1")
+        tenants = [f"t{number}" for number in range(3_000)]
+        for _ in range(5):
+            for tenant in tenants:
+                trails.deny(tenant, event)
+            trails._denials.sum_up()
+        assert trails._denials._size <= 2_000
+        own_store.kill()
+        # It takes no more tries than one to know that the store is away.
+        async with asyncio.timeout(10):
+            await trails.flush()
+        own_store.start()
+    told = [int(line["reason"].split()[2]) if "more" in line["reason"] else 1 for line in lost(log)]
+    assert sum(told) == 5 * len(tenants)
 
 
 async def test_what_is_too_old_is_removed_where_nothing_more_is_written(

@@ -35,7 +35,7 @@ from tests.integration.refusals import told
 
 if TYPE_CHECKING:
     from tests.support.admin import Admin
-    from tests.support.server import Caller
+    from tests.support.server import Caller, Server
 
 
 @pytest.mark.parametrize(
@@ -162,6 +162,17 @@ async def test_required_fields_are_named_when_they_are_empty(acme: Caller, admin
     assert {
         rpc for rpc, request, _ in REQUIRED if not request.ByteSize()
     } == METHODS.keys() - OPTIONAL
+
+
+@pytest.mark.parametrize("rpc", ["Claim", "StreamClaim"])
+async def test_commands_are_checked_before_it_is_asked_whether_they_are_allowed(
+    server: Server, rpc: str
+) -> None:
+    limited = server.caller("acme", "worker-of-render")
+    make = {"Claim": claim, "StreamClaim": stream}[rpc]
+    for commands, path in ((["OTHER"] * 33, "commands"), (["\n" * 100_000], "commands[0]")):
+        seen = await told(limited, rpc, make(commands=commands))
+        assert seen == ("INVALID_ARGUMENT", "INVALID_FIELD", path)
 
 
 async def test_tasks_are_selected_by_ids_or_by_filter_never_both(acme: Caller) -> None:

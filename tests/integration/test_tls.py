@@ -7,11 +7,12 @@ import logging
 import ssl
 import stat
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from codeq.v1 import codeq_service_pb2 as pb
 from codeq_grpc.app import App, BadCertificate
@@ -219,7 +220,17 @@ async def test_the_gateway_needs_neither_the_name_nor_a_certificate(
 def _cases(authority: Authority, stranger: Authority) -> dict[str, tuple[bytes, bytes, str]]:
     good, other = authority.issue("localhost"), stranger.issue("localhost")
     ended, early = authority.issue_ended("localhost"), authority.issue_early("localhost")
+    others = {
+        name: authority.issue_of(key, "localhost")
+        for name, key in {
+            "Ed25519": ed25519.Ed25519PrivateKey.generate(),
+            "P-521": ec.generate_private_key(ec.SECP521R1()),
+            "secp256k1": ec.generate_private_key(ec.SECP256K1()),
+        }.items()
+    }
+    kind = "its key is neither RSA nor on P-256 or P-384"
     return {
+        **{name: (other.chain, other.key, kind) for name, other in others.items()},
         "no certificate": (b"", good.key, "holds no certificate in PEM"),
         "not PEM": (b"\x30\x82", good.key, "holds no certificate in PEM"),
         "the key instead": (good.key, good.key, "holds no certificate in PEM"),
@@ -230,6 +241,25 @@ def _cases(authority: Authority, stranger: Authority) -> dict[str, tuple[bytes, 
         "ended": (ended.chain, ended.key, "ended at"),
         "not yet valid": (early.chain, early.key, "is not valid before"),
     }
+
+
+USABLE: Final[dict[str, Any]] = {
+    "RSA 2048": rsa.generate_private_key(65_537, 2048),
+    "P-256": ec.generate_private_key(ec.SECP256R1()),
+    "P-384": ec.generate_private_key(ec.SECP384R1()),
+}
+
+
+@pytest.mark.parametrize("kind", USABLE)
+async def test_what_can_be_used_has_clients(
+    store: StoreProcess, tmp_path: Path, authority: Authority, kind: str
+) -> None:
+    certificate = authority.issue_of(USABLE[kind], *SERVER_NAMES)
+    async with (
+        tls_server(store, tmp_path, certificate) as server,
+        server.connected(authority.credentials()) as caller,
+    ):
+        assert await caller.enqueue()
 
 
 async def test_a_server_does_not_start_with_what_no_client_would_accept(

@@ -11,7 +11,12 @@ import grpc
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from codeq_grpc.app import App
 from codeq_grpc.core.clock import now
@@ -84,6 +89,26 @@ class Authority:
         signed = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
         found = Certificate(leaf)
         found.chain = signed.public_bytes(Encoding.PEM)
+        return found
+
+    def issue_of(self, private: Any, *names: str) -> Certificate:
+        """One of a key that trustme does not make."""
+        leaf = self._ca.issue_cert(*names)
+        model = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes())
+        builder = x509.CertificateBuilder(
+            issuer_name=model.issuer,
+            subject_name=model.subject,
+            public_key=private.public_key(),
+            serial_number=x509.random_serial_number(),
+            not_valid_before=model.not_valid_before_utc,
+            not_valid_after=model.not_valid_after_utc,
+        )
+        alternative = model.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        key: Any = load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+        signed = builder.add_extension(alternative.value, critical=False)
+        found = Certificate(leaf)
+        found.chain = signed.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        found.key = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return found
 
     def issue_ended(self, *names: str) -> Certificate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -19,9 +20,18 @@ NEEDS_7_2: Final = "+waitaof"
 
 
 def documented() -> list[list[str]]:
-    """Words of the lines in the page, in order: servers, servers at D3 and D4, the doctor."""
-    blocks = re.findall(r"(?ms)^```text\n(ACL SETUSER .*?)```", PAGE.read_text())
-    return [block.replace("\\\n", " ").split() for block in blocks]
+    """Words of the lines in the page as a shell hands them on, in order: servers, servers at D3
+    and D4, the doctor.
+    """
+    blocks = re.findall(r"(?ms)^```sh\n(redis-cli ACL SETUSER .*?)```", PAGE.read_text())
+    return [_words(block.replace("\\\n", " "))[1:] for block in blocks]
+
+
+def _words(line: str) -> list[str]:
+    # What is not quoted and means something to a shell comes out in pieces.
+    words = shlex.shlex(line, posix=True, punctuation_chars=True)
+    words.whitespace_split = True
+    return list(words)
 
 
 def commands(*lines: list[str]) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import pytest
 from hypothesis import given, strategies as st
@@ -12,6 +12,7 @@ from hypothesis import given, strategies as st
 from codeq_grpc.auth import api_keys
 from codeq_grpc.auth.api_keys import ApiKeys, Readings
 from codeq_grpc.auth.credentials import Credential, Source
+from codeq_grpc.broker import api_keys as broker_keys
 from codeq_grpc.core.api_keys import (
     ApiKey,
     digest_of,
@@ -31,6 +32,8 @@ from codeq_grpc.core.principal import ROLES, Principal, matches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from codeq_grpc.store.api_keys import ApiKeyStore
 
 ID, TEXT = new_key()
 NOW_MS: Final = 1_760_000_000_000
@@ -258,10 +261,34 @@ async def test_a_reading_that_takes_too_long_has_failed(monkeypatch: pytest.Monk
     await shelf.verify(TEXT)
 
 
+@pytest.mark.parametrize(("begun", "answered"), [(1, 0), (2, 0), (2, 1), (4, 0)])
+async def test_a_reading_without_an_answer_is_begun_again_and_the_first_answer_counts(
+    monkeypatch: pytest.MonkeyPatch, begun: int, answered: int
+) -> None:
+    monkeypatch.setattr(api_keys, "_PATIENCE", 0.05)
+    shelf = Shelf(key_of(ID, TEXT))
+    answers: list[asyncio.Future[None]] = []
+
+    async def read(key_ids: Sequence[str]) -> tuple[int, list[ApiKey | None]]:
+        answers.append(asyncio.get_running_loop().create_future())
+        await answers[-1]
+        return await shelf.read(key_ids)
+
+    looking = asyncio.create_task(Readings(read).find(ID))
+    while len(answers) < begun:
+        await asyncio.sleep(0)
+    answers[answered].set_result(None)
+    assert await looking
+    assert shelf.asked == [[ID]]
+    await asyncio.sleep(0)
+    assert all(one.done() for one in answers)
+
+
 async def test_a_flood_of_unknown_keys_is_read_in_few_goes_and_fills_no_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(api_keys, "_MOST", 1_200)
+    monkeypatch.setattr(api_keys, "_BATCH", 500)
     shelf = Shelf()
     readings = Readings(shelf.read)
     shelf.gate.clear()
@@ -301,3 +328,25 @@ def test_nothing_secret_is_shown() -> None:
     key = key_of(ID, TEXT)
     assert repr(key.digest) not in repr(key)
     assert TEXT not in repr(Credential(Source.API_KEY, TEXT))
+
+
+async def test_a_store_that_is_away_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = 0
+    enough = asyncio.Event()
+
+    class Away:
+        async def forget(self, *_: object) -> int:
+            nonlocal tries
+            tries += 1
+            if tries == 5:
+                enough.set()
+            raise StoreUnavailable("away" if tries < 4 else "refused")
+
+    monkeypatch.setattr(broker_keys, "_EVERY", 0.0)
+    running = asyncio.create_task(broker_keys.ApiKeys(cast("ApiKeyStore", Away())).run())
+    await enough.wait()
+    running.cancel()
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [f"cannot note the use of API keys: {why}" for why in ("away", "refused")]

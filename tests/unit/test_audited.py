@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from google.protobuf import message_factory
 
-from codeq.v1 import admin_service_pb2, codeq_service_pb2, schedule_service_pb2
+from codeq.v1 import (
+    admin_service_pb2,
+    codeq_service_pb2,
+    schedule_service_pb2,
+    task_pb2,
+)
 from codeq_grpc.auth.permissions import PERMISSIONS, Access
+from codeq_grpc.core import limits
 from codeq_grpc.core.principal import Scope
 from codeq_grpc.rpc.audited import AUDITED, When
 from codeq_grpc.rpc.durability import PROMISES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from google.protobuf.descriptor import MethodDescriptor
 
 METHODS: Final[dict[str, MethodDescriptor]] = {
@@ -56,3 +65,42 @@ def test_an_empty_request_and_an_empty_response_can_be_told_of(path: str) -> Non
         assert isinstance(audited.tell(request, response), str)
     elif audited.when is When.DATA:  # these come as bytes already, or not at all
         assert isinstance(audited.tell(request, b""), str)
+
+
+class _Endless:
+    """Entries of a request that is refused for their number: nobody may look at them all."""
+
+    def __init__(self, entry: object) -> None:
+        self.entry = entry
+        self.left = limits.BATCH_TASKS
+
+    def __len__(self) -> int:
+        return 2_000_000
+
+    def __getitem__(self, index: int) -> object:
+        return next(iter(self))
+
+    def __iter__(self) -> Iterator[object]:
+        while True:
+            assert self.left, "too many were looked at"
+            self.left -= 1
+            yield self.entry
+
+
+@pytest.mark.parametrize(
+    ("rpc", "name", "entry"),
+    [
+        ("BatchEnqueue", "tasks", task_pb2.TaskSpec()),
+        ("Claim", "commands", "C"),
+        ("StreamClaim", "commands", "C"),
+        ("Heartbeat", "leases", codeq_service_pb2.LeaseHeartbeat()),
+        ("Report", "outcomes", codeq_service_pb2.Outcome()),
+        ("AdminCleanup", "states", 5),
+    ],
+)
+def test_of_a_request_with_too_many_entries_few_are_looked_at(
+    rpc: str, name: str, entry: object
+) -> None:
+    """All is told of in the loop that serves everybody."""
+    request = SimpleNamespace(**{name: _Endless(entry)})
+    assert AUDITED[f"/codeq.v1.CodeQService/{rpc}"].tell(request, None)

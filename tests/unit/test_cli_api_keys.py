@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +30,7 @@ class Keys(Scripted):
     def __init__(self) -> None:
         super().__init__()
         self.keys: list[pb.ApiKey] = []
+        self.unknown: set[str] = set()
 
     def CreateApiKey(
         self, request: pb.CreateApiKeyRequest, context: Context
@@ -51,7 +53,13 @@ class Keys(Scripted):
     def RevokeApiKey(
         self, request: pb.RevokeApiKeyRequest, context: Context
     ) -> pb.RevokeApiKeyResponse:
-        self._heard("RevokeApiKey", request, context)
+        refuse = dict(self.refuse)
+        if request.key_id in self.unknown:
+            self.refuse["RevokeApiKey"] = KeyNotFound()
+        try:
+            self._heard("RevokeApiKey", request, context)
+        finally:
+            self.refuse = refuse
         return pb.RevokeApiKeyResponse()
 
 
@@ -83,7 +91,7 @@ def test_the_key_alone_goes_to_stdout(scripted: Keys, codeq: Served) -> None:
     )
     assert (done.exit_code, done.stdout) == (0, f"{SECRET}\n")
     assert "0123456789ab" in done.stderr
-    assert "2026-09-29" in done.stderr
+    assert re.search(r"until 2026-09-29 \d\d:\d\d UTC;", done.stderr)
     assert SECRET not in done.stderr
     asked = scripted.last(pb.CreateApiKeyRequest)
     assert (list(asked.roles), list(asked.key.scopes)) == (["worker", "viewer"], ["tasks.enqueue"])
@@ -108,19 +116,25 @@ def test_keys_are_shown_with_use_and_end(scripted: Keys, codeq: Served) -> None:
     revoked = key("bbbbbbbbbbbb", revoked=True, commands=["REN*"])
     revoked.revoke_time.FromJsonString("2026-08-01T12:00:00Z")
     revoked.last_used_time.FromJsonString("2026-07-31T10:20:00Z")
-    scripted.keys = [key("aaaaaaaaaaaa"), revoked, key("cccccccccccc")]
+    expired = key("cccccccccccc")
+    expired.expire_time.FromJsonString("2020-02-02T11:10:09Z")
+    later = key("dddddddddddd")
+    later.expire_time.FromJsonString("2999-02-02T11:10:09Z")
+    scripted.keys = [key("aaaaaaaaaaaa"), revoked, expired, later]
     done = codeq("keys")
     assert done.exit_code == 0
     lines = [line.split() for line in done.stdout.splitlines() if "ci: é" in line]
-    assert [line[0][0] for line in lines] == ["a", "b", "c"]
+    assert [line[0][0] for line in lines] == ["a", "b", "c", "d"]
     assert lines[0][3:] == ["tasks.read", "all", "never", "never"]
     assert lines[1][3:] == [
         *("tasks.read", "REN*", "2026-07-31", "10:20"),
         *("revoked", "2026-08-01", "12:00"),
     ]
+    assert lines[2][-3:] == ["expired", "2020-02-02", "11:10"]
+    assert lines[3][-3:] == ["never", "2999-02-02", "11:10"]
     done = codeq("keys", "list", "--json")
     documents = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [one["revoked"] for one in documents] == [False, True, False]
+    assert [one["revoked"] for one in documents] == [False, True, False, False]
 
 
 def test_no_keys_are_told_on_stderr(codeq: Served) -> None:
@@ -136,6 +150,14 @@ def test_keys_are_revoked_with_a_reason(scripted: Keys, codeq: Served) -> None:
     assert [(one.key_id, one.reason) for one in asked] == [("a", "leaked"), ("b", "leaked")]
     done = codeq("keys", "revoke", "a", "--json")
     assert json.loads(done.stdout) == {"keyId": "a", "revoked": True}
+
+
+def test_an_unknown_key_keeps_no_other_from_its_end(scripted: Keys, codeq: Served) -> None:
+    scripted.unknown = {"b"}
+    done = codeq("keys", "revoke", "a", "b", "c")
+    assert (done.exit_code, done.stdout) == (1, "revoked a\nrevoked c\n")
+    assert done.stderr.startswith("error: b: KEY_NOT_FOUND: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_what_the_server_refuses_is_one_line(scripted: Keys, codeq: Served) -> None:

@@ -11,12 +11,21 @@ import pytest
 from codeq.v1 import admin_service_pb2 as admin_pb
 from codeq_grpc.cli.trail import Chosen, Trail
 from codeq_grpc.client import Client, SyncClient
-from codeq_grpc.core.errors import ScopeMissing, StoreUnavailable
+from codeq_grpc.core.errors import (
+    CredentialChanged,
+    IdentityUnavailable,
+    QuotaExceeded,
+    ScopeMissing,
+    StoreUnavailable,
+    TooManyCalls,
+)
 from tests.unit.cli_scripted import Scripted, Served, serving
 from tests.unit.cli_terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from codeq_grpc.core.errors import CodeQError
 
 
 def event(number: int, **fields: str) -> admin_pb.AuditEvent:
@@ -120,8 +129,16 @@ def test_the_table_fits_a_terminal(codeq: Served) -> None:
     assert "PERMISSION" in terminal.text
 
 
+@pytest.mark.parametrize(
+    "outage",
+    [
+        *(StoreUnavailable(), IdentityUnavailable(), CredentialChanged()),
+        *(QuotaExceeded("calls", retry_after=0.01), TooManyCalls("calls", retry_after=0.01)),
+    ],
+    ids=lambda outage: outage.reason,
+)
 async def test_what_is_new_is_printed_once_in_order_through_an_outage(
-    codeq: Served, scripted: Scripted, capsys: pytest.CaptureFixture[str]
+    codeq: Served, scripted: Scripted, capsys: pytest.CaptureFixture[str], outage: CodeQError
 ) -> None:
     trail = Trail(Chosen(subject="ann"), limit=2, as_json=True)
     seen: list[int] = []
@@ -138,9 +155,9 @@ async def test_what_is_new_is_printed_once_in_order_through_an_outage(
         await printed(3, 4)
         scripted.events += [event(6), event(7, subject="bob"), event(8), event(9)]
         await printed(3, 4, 6, 8, 9)
-        scripted.refuse["ListAuditEvents"] = StoreUnavailable()
+        scripted.refuse["ListAuditEvents"] = outage
         async with asyncio.timeout(10):
-            while "waiting: STORE_UNAVAILABLE" not in capsys.readouterr().err:
+            while f"waiting: {outage.reason}" not in capsys.readouterr().err:
                 await asyncio.sleep(0.01)
         scripted.refuse.clear()
         del scripted.events[:9]

@@ -95,6 +95,16 @@ def test_no_server_is_1_and_says_what_to_do(args: tuple[str, ...]) -> None:
     assert "codeq dev" in line
 
 
+@pytest.mark.parametrize("token", ["cq_1\r", "cq_1\n", "é"])
+def test_a_token_that_no_header_can_carry_is_wrong_usage_and_not_shown(token: str) -> None:
+    done = codeq("queues", CODEQ_TOKEN=token, CODEQ_ADDRESS="127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert "the token" in line
+    assert "Traceback" not in done.stderr
+    assert token.strip() not in done.stderr
+
+
 def test_no_command_loads_grpc_before_it_needs_it() -> None:
     code = "import codeq_grpc.cli.main, sys; print('grpc' in sys.modules, 'rich' in sys.modules)"
     done = subprocess.run(

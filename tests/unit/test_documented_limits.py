@@ -41,6 +41,15 @@ def _of_api_keys() -> dict[str, str]:
     }
 
 
+def _of_rules() -> dict[str, str]:
+    return {
+        "crons of a schedule": f"{limits.SCHEDULE_CRONS} entries of {limits.CRON_CHARS} characters",
+        "every of a schedule": _span(limits.SCHEDULE_EVERY_MIN_MS, limits.SCHEDULE_EVERY_MAX_MS),
+        "times of a schedule": f"{limits.SCHEDULE_TIMES} entries",
+        "jitter of a schedule": _span(0, limits.SCHEDULE_JITTER_MAX_MS),
+    }
+
+
 def _of_callers() -> dict[str, str]:
     return {
         "calls under way: of one server, principal, address": _places("max_calls"),
@@ -84,6 +93,7 @@ def test_every_limit_is_documented_with_its_value() -> None:
         **_of_schedules(),
         **_of_api_keys(),
         **_of_callers(),
+        **_of_rules(),
         "message": f"{limits.MESSAGE_BYTES} bytes",
         "metadata of a call": f"{limits.METADATA_BYTES} bytes",
         "payload, result": f"{limits.PAYLOAD_BYTES} bytes (setting)",
@@ -131,6 +141,7 @@ def test_every_limit_is_documented_with_its_value() -> None:
         "page_size": f"{limits.PAGE_TASKS}, default {limits.PAGE_DEFAULT}",
         "page_token": f"{limits.PAGE_TOKEN_CHARS} characters",
         "tasks in a selector, limit of a selector": f"{limits.SELECTED_TASKS}",
+        "states of a filter, of AdminCleanup": f"{limits.STATES} entries",
         "reason of a cancel": f"{limits.REASON_CHARS} characters",
         "spread": _span(0, limits.SPREAD_MAX_MS),
         "pause_reason": f"{limits.PAUSE_REASON_CHARS} characters",

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -138,18 +139,22 @@ async def test_custom_attributes_are_json_within_json(service: FakeIdentityServi
 
 async def test_users_who_are_none_or_suspended_are_refused(service: FakeIdentityService) -> None:
     more: Any
-    for number, more in enumerate(
-        ({"disabled": True}, {"disabled": 1}, {"status": "SUSPENDED"}, {"status": "inactive"})
-    ):
+    bad: dict[str, list[Any]] = {
+        "disabled": [True, 1, 0, "", [], [True], {}],
+        "status": ["SUSPENDED", "inactive", False, 0, [], {}, ["ACTIVE"]],
+    }
+    for number, more in enumerate({name: value} for name in bad for value in bad[name]):
         service.users[f"bad-{number}"] = {**ANNA, **more}
     for number, more in enumerate(
         ({"localId": ""}, {"localId": 5}, {"localId": None}, {"tenantId": "a/b"}, {"tenantId": ""})
     ):
         service.users[f"odd-{number}"] = {**ANNA, **more}
-    service.users["fine"] = {**ANNA, "disabled": False, "status": "ACTIVE"}
+    fine: dict[str, Any] = {"active": {"disabled": False, "status": "Active"}}
+    fine["told nothing"] = {"status": None}
+    service.users.update({name: {**ANNA, "disabled": None, **more} for name, more in fine.items()})
     async with asked(service) as outside:
         for name in service.users:
-            expected = "OK" if name in {"fine", TOKEN} else "CREDENTIAL_INVALID"
+            expected = "OK" if name in {*fine, TOKEN} else "CREDENTIAL_INVALID"
             assert await answer_to(outside, name) == expected, name
         assert await answer_to(outside, "nobody") == "CREDENTIAL_INVALID"
 
@@ -255,6 +260,18 @@ async def test_a_token_that_tells_its_end_counts_no_longer(
         assert await answer_to(outside, token) == "OK"
         assert len(service.tokens) == 2
         assert (await whose(outside, past)).expires_at <= at
+
+
+@pytest.mark.parametrize(
+    ("exp", "expected"), [(10**400, math.inf), (1e400, math.inf), (-(10**400), 0), (-1e400, 0)]
+)
+async def test_an_end_beyond_all_times_is_read(
+    service: FakeIdentityService, exp: float, expected: float
+) -> None:
+    token = signed(signing_key("any"), claims_of("https://elsewhere", exp=exp))
+    service.users[token] = ANNA
+    async with asked(service) as outside:
+        assert (await whose(outside, token)).expires_at == expected
 
 
 async def test_all_with_one_token_wait_for_one_look_up(service: FakeIdentityService) -> None:

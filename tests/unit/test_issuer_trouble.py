@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from codeq_grpc.core.principal import Principal
+    from codeq_grpc.public_keys import PublicKey
 
 OLD: Final = signing_key("old")
 NEW: Final = signing_key("new", "EdDSA")
@@ -335,3 +336,19 @@ async def test_the_loop_goes_on_while_an_issuer_hangs(
         ticking.cancel()
     print(f"largest gap between two turns of the loop: {max(gaps) * 1000:.0f} ms")  # noqa: T201
     assert max(gaps) < 3
+
+
+async def test_an_answer_that_nobody_foresaw_ends_the_keys_of_nobody(
+    issuer: FakeIssuer, ahead: Ahead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(body: bytes) -> dict[str, PublicKey]:
+        raise TypeError(f"{len(body)} bytes")
+
+    async with asked(issuer) as outside:
+        await whose(outside, issuer.token())
+        monkeypatch.setattr(issuer_keys, "read_jwks", broken)
+        issuer.keys.append(NEW)
+        for times in (2, 3):
+            ahead.seconds += TTL
+            await fetched(issuer, times)
+            assert await believed(outside, issuer.token())

@@ -147,6 +147,7 @@ def test_what_is_told_has_an_end() -> None:
         *(b"", b" ", b"{", b"[1,]", b"{'a': 1}", b"01", b"+1", b"1.", b".5", b"0x10", b"nul"),
         *(b"NaN", b"-Infinity", b"1e400", b"-1e400", b'"\x01"', b'"\\x"', b"\xff", b"\xc0\x80"),
         *(b'{"a": 1, "a": 1}', b'[{"b": {"a": 1, "a": 2}}]', b'{"a": 1, "\\u0061": 2}'),
+        *(b'"\\ud800"', b'["\\uDFFF"]', b'{"\\ud83d": 1}', b'{"a": {"b": "\\ude00\\ud83d"}}'),
         *(b"9" * 5_000, b"\xef\xbb\xbf{}", "{}".encode("utf-16"), b"{}{}", b"[" * 90_000),
     ],
     ids=lambda text: repr(text[:16]),
@@ -154,6 +155,14 @@ def test_what_is_told_has_an_end() -> None:
 def test_what_readers_could_read_differently_is_no_json(text: bytes) -> None:
     with pytest.raises(NotJson):
         read(text)
+
+
+@pytest.mark.parametrize("text", [b'{"\\ud800": 1}', b'{"a": [{"b": "\\ud800"}]}'])
+def test_half_a_surrogate_pair_is_refused_wherever_the_schema_looks(text: bytes) -> None:
+    for schema in (b"{}", b"true", b'{"type": "object"}', b'{"properties": {"x": {}}}'):
+        found = compiled(schema)
+        assert not isinstance(found, Problem)
+        assert "surrogate" in str(judge(found, text))
 
 
 def test_json_is_read() -> None:

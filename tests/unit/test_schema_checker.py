@@ -108,6 +108,34 @@ async def test_only_so_many_wait(lane: Lane) -> None:
     assert refused[0].retry_after == 1.0
 
 
+async def test_tenants_that_wait_take_turns_and_fill_no_line_but_their_own(lane: Lane) -> None:
+    ended = []
+
+    async def ask(tenant: str, number: int) -> None:
+        await lane.ask(schema(OBJECT), [b"{}"], tenant)
+        ended.append((tenant, number))
+
+    many = [ask("many", number) for number in range(4)]
+    asked = await asyncio.gather(*many, ask("few", 0), ask("other", 0), return_exceptions=True)
+    assert [type(one) for one in asked].count(SchemaUnavailable) == 1
+    assert isinstance(asked[3], SchemaUnavailable)
+    assert ended == [("many", 0), ("many", 1), ("few", 0), ("other", 0), ("many", 2)]
+
+
+async def test_callers_who_leave_while_they_wait_hold_up_nobody(lane: Lane) -> None:
+    for _ in range(20):
+        asked = [
+            asyncio.ensure_future(lane.ask(schema(OBJECT), [b"{}"], f"t{n % 3}")) for n in range(7)
+        ]
+        await asyncio.sleep(0)
+        for one in asked[::2]:
+            one.cancel()
+        left = await asyncio.gather(*asked, return_exceptions=True)
+        assert left[1::2] == [[GOOD, GOOD]] * 3
+    assert not lane._turn._lines
+    assert await lane.ask(schema(OBJECT), [b"{}"]) == [GOOD, GOOD]
+
+
 async def test_one_of_many_that_takes_too_long_spoils_no_other(lane: Lane) -> None:
     """The first of them is judged before, the last by the next process."""
     choosy = {"if": {"type": "array"}, "then": DOUBLING["$defs"]["a0"], "$defs": DOUBLING["$defs"]}
@@ -152,11 +180,11 @@ async def test_a_payload_is_not_blamed_for_who_kills_its_checker(
     for _ in range(9):  # turns of the loop, in which it is asked
         await asyncio.sleep(0)
     os.kill(lane._process.pid, number)
-    os.kill(lane._process.pid, signal.SIGCONT)
-    if number == signal.SIGKILL:
+    if number == signal.SIGKILL:  # of which it need not know: it may be gone by now
         with pytest.raises(SchemaUnavailable):
             await asked
     else:
+        os.kill(lane._process.pid, signal.SIGCONT)
         assert (await asked)[-1].gone
 
 

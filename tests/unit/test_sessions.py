@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from codeq_grpc.auth.credentials import Credential, Source
-from codeq_grpc.core.clock import now
+from codeq_grpc.core.clock import monotonic, now
 from codeq_grpc.core.errors import (
     CodeQError,
     CredentialChanged,
@@ -67,7 +67,7 @@ class Calls:
         ending = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None) as limit:
-                with self.watched.during(credential, who, limit) as ending:
+                with self.watched.during(credential, who, limit, monotonic()) as ending:
                     await asyncio.Event().wait()
         assert ending is not None
         return ending.error
@@ -187,13 +187,88 @@ async def test_who_cannot_be_verified_in_time_holds_up_nobody_of_another_kind(
     assert not any(one.done() for one in waiting)
 
 
-async def test_a_verifier_that_breaks_ends_nothing(
-    calls: Calls, verifier: Verifier, caplog: pytest.LogCaptureFixture
+async def test_many_keys_are_verified_together(calls: Calls, verifier: Verifier) -> None:
+    keys = [Credential(Source.API_KEY, f"key{i}") for i in range(1_500)]
+    verifier.hanging.update(keys)
+    for one in keys:
+        calls.start(one, replace(WHO, credential=f"key:{one.text}"))
+    await asked(verifier, len(keys))
+    assert set(verifier.asked) == {*keys}
+
+
+async def test_a_verifier_that_breaks_ends_nothing_for_a_while(
+    calls: Calls,
+    verifier: Verifier,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     verifier.answers[ONE] = RuntimeError("broken")
     task = calls.start(ONE, WHO)
     await asked(verifier, 5)
     assert not task.done()
     assert "could not be verified anew" in caplog.text
+    other = calls.start(OTHER, WHO)
     verifier.answers[ONE] = CredentialInvalid()
     assert isinstance(await task, CredentialExpired)
+    verifier.answers[OTHER] = RuntimeError("broken")
+    monkeypatch.setattr(sessions, "_PATIENCE", 0.0)
+    assert isinstance(await other, IdentityUnavailable)
+
+
+@pytest.mark.parametrize(
+    "other", [{"scopes": ROLES["viewer"]}, {"tenant": "rival"}, {"commands": ("a",)}]
+)
+async def test_calls_of_one_credential_have_the_same_rights(
+    calls: Calls, verifier: Verifier, other: dict[str, Any]
+) -> None:
+    calm = replace(WHO, check_again=3_600.0)
+    before = calls.start(ONE, calm)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(None) as limit:
+        with (
+            pytest.raises(CredentialChanged),
+            calls.watched.during(ONE, replace(calm, **other), limit, monotonic()),
+        ):
+            pytest.fail("it began")
+    assert isinstance(await before, CredentialChanged)
+    again = calls.start(ONE, replace(calm, **other))
+    await asyncio.sleep(0)
+    assert not again.done()
+    assert verifier.asked == []
+
+
+async def test_what_was_verified_a_moment_ago_is_not_verified_again(verifier: Verifier) -> None:
+    watched, at = Sessions(verifier.verify), monotonic()
+    assert await watched.confirmed(ONE, replace(WHO, check_again=3_600.0), at) == at
+    assert verifier.asked == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (WHO, None),
+        (CredentialInvalid(), CredentialExpired),
+        (CredentialExpired(), CredentialExpired),
+        (IdentityUnavailable(), IdentityUnavailable),
+        (replace(WHO, scopes=ROLES["viewer"]), CredentialChanged),
+    ],
+)
+async def test_what_was_verified_long_ago_is_verified_again(
+    verifier: Verifier, answer: Answer, error: type[CodeQError] | None
+) -> None:
+    verifier.answers[ONE] = answer
+    who, at = replace(WHO, check_again=5.0), monotonic()
+    watched = Sessions(verifier.verify)
+    if error is None:
+        assert await watched.confirmed(ONE, who, at - 5.0) >= at
+    else:
+        with pytest.raises(error):
+            await watched.confirmed(ONE, who, at - 5.0)
+    assert verifier.asked == [ONE]
+
+
+async def test_what_has_ended_meanwhile_begins_nothing(verifier: Verifier) -> None:
+    who = replace(WHO, expires_at=now().timestamp(), check_again=3_600.0)
+    with pytest.raises(CredentialExpired) as caught:
+        await Sessions(verifier.verify).confirmed(ONE, who, monotonic())
+    assert caught.value.who == who

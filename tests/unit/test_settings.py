@@ -142,9 +142,25 @@ def test_an_empty_file_is_fine(tmp_path: Path) -> None:
     assert load_settings(path) == DEFAULTS
 
 
-@pytest.mark.parametrize("name", ["max_stream", "maxstreams", "MAX_STREAMS", "grpc-port", ""])
-def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SettingsError, match=f"{name}: there is no such setting$"):
+def test_an_unknown_name_within_a_setting_gets_no_hint(tmp_path: Path) -> None:
+    given = {"tenant_defaults": {"tenant_default": 1}}
+    with pytest.raises(SettingsError, match=r"tenant_default: there is no such setting$"):
+        load_settings(written(tmp_path / "c.json", given))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *(("max_stream", "max_streams"), ("maxstreams", "max_streams")),
+        *(("grpc-port", "grpc_port"), ("reflecton", "reflection")),
+        *(("MAX_STREAMS", None), ("", None)),
+    ],
+)
+def test_an_unknown_name_in_the_file_is_refused(
+    tmp_path: Path, name: str, meant: str | None
+) -> None:
+    hint = rf", did you mean {meant}\?" if meant else ""
+    with pytest.raises(SettingsError, match=f"{name}: there is no such setting{hint}$"):
         load_settings(written(tmp_path / "c.json", {name: SECRET}))
 
 

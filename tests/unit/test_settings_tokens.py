@@ -44,6 +44,15 @@ def test_a_bad_entry_of_the_tokens_is_refused_by_place(change: dict[str, Any], w
     assert SECRET not in str(caught.value)
 
 
+def test_a_token_is_one_principal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CODEQ_TOKENS", json.dumps([{**ENTRY, "tenant": "rival"}]))
+    file = tmp_path / "tokens.json"
+    file.write_text(json.dumps([ENTRY]))
+    with pytest.raises(SettingsError, match=r"tokens\.1\.sha256: is there twice$") as refused:
+        load_settings(tokens_file=file)
+    assert HASH not in str(refused.value)
+
+
 def test_roles_become_scopes() -> None:
     entry = {**ENTRY, "roles": ["producer", "viewer"]}
     (principal,) = load_settings(tokens=[entry]).principals().values()

@@ -228,7 +228,7 @@ async def test_a_handler_that_looks_hears_of_its_cancellation(tmp_path: Path) ->
     async with working(scripted, in_process(handlers.hold), processes=2):
         await begun(tmp_path, 1)
         pid = await begun(tmp_path, 2)
-        for fence in (2, 3):  # one that runs, one that waits for a process
+        for fence in (3, 2):  # one that waits for a process, one that runs
             say(scripted, cancel(fence, "why"))
         await until(lambda: len(scripted.ends()) == 2)
         errors = {one.fail.lease.fence: one.fail.error for one in scripted.outcomes}
