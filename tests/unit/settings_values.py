@@ -91,7 +91,6 @@ VALUES: Final[dict[str, Any]] = {
     "drain_seconds": 5.5,
     "audit": "all",
     "audit_retention_days": 1.5,
-    "firings_kept": 7,
     "firing_retention_days": 2.5,
     "system_tenant": "house",
     "reflection": True,

@@ -41,15 +41,6 @@ def _of_api_keys() -> dict[str, str]:
     }
 
 
-def _of_rules() -> dict[str, str]:
-    return {
-        "crons of a schedule": f"{limits.SCHEDULE_CRONS} entries of {limits.CRON_CHARS} characters",
-        "every of a schedule": _span(limits.SCHEDULE_EVERY_MIN_MS, limits.SCHEDULE_EVERY_MAX_MS),
-        "times of a schedule": f"{limits.SCHEDULE_TIMES} entries",
-        "jitter of a schedule": _span(0, limits.SCHEDULE_JITTER_MAX_MS),
-    }
-
-
 def _of_callers() -> dict[str, str]:
     return {
         "calls under way: of one server, principal, address": _places("max_calls"),
@@ -70,9 +61,9 @@ def _of_schedules() -> dict[str, str]:
         "schedule_id": f"{limits.SCHEDULE_ID_CHARS} characters of `A-Za-z0-9._:-`",
         "schedule in all, payload of its task": f"{limits.SCHEDULE_BYTES} bytes",
         "description of a schedule": f"{limits.DESCRIPTION_CHARS} characters",
-        "crons": f"{limits.SCHEDULE_CRONS} entries of {limits.CRON_CHARS} characters",
-        "every": f"{every}, in whole ms",
-        "times": f"{limits.SCHEDULE_TIMES} entries",
+        "crons of a schedule": f"{limits.SCHEDULE_CRONS} entries of {limits.CRON_CHARS} characters",
+        "every of a schedule": f"{every}, in whole ms",
+        "times of a schedule": f"{limits.SCHEDULE_TIMES} entries",
         "jitter of a schedule": _span(0, limits.SCHEDULE_JITTER_MAX_MS),
         "misfire_grace": f"{grace}, default {limits.MISFIRE_GRACE_DEFAULT_MS // 1000} s",
         "max_firings": f"0 to {limits.FIRINGS_MAX}",
@@ -93,7 +84,6 @@ def test_every_limit_is_documented_with_its_value() -> None:
         **_of_schedules(),
         **_of_api_keys(),
         **_of_callers(),
-        **_of_rules(),
         "message": f"{limits.MESSAGE_BYTES} bytes",
         "metadata of a call": f"{limits.METADATA_BYTES} bytes",
         "payload, result": f"{limits.PAYLOAD_BYTES} bytes (setting)",
