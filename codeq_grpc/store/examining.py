@@ -172,7 +172,7 @@ class Examining(Calls):
         found = {}
         for number, name in rows.items():
             tenant, slash, command = name.decode(errors="replace").partition("/")
-            if slash and number.isdigit() and int(number) < keys.QUEUES:
+            if slash and command and number.isdigit() and int(number) < keys.QUEUES:
                 found[name] = Queue(tenant, command, int(number))
         return [found[name] for name in sorted(found)]
 
