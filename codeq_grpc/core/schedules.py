@@ -51,7 +51,8 @@ ANY: Final = Mark(b"", 0)
 class NewSchedule:
     """What people set. `body` is their Schedule message; the rest is what scripts decide on or
     index. Without `next_ms` those times stay as they are: what changed is not when. `act_ms` is the
-    fire time with its jitter; both 0 if there is none.
+    fire time with its jitter; both 0 if there is none. They must be given for what is new, what is
+    to go on after a pause, and what had ended. `paused` None leaves that as it is.
     """
 
     body: bytes
@@ -64,7 +65,7 @@ class NewSchedule:
     max_firings: int = 0
     pause_after_failures: int = 0
     system: bool = False
-    paused: bool = False
+    paused: bool | None = None
     pause_reason: str = ""
     next_ms: int | None = None
     act_ms: int = 0
@@ -92,6 +93,7 @@ class Row(NamedTuple):
     last_ms: int
     buffered_ms: int
     buffered_previous_ms: int
+    buffered_cause: int
     pause_after_failures: int
     decided: int
     fired: int
@@ -247,9 +249,9 @@ class Made(NamedTuple):
 class Fired(NamedTuple):
     """FIRED: each fire time has a firing in `made` (to be enqueued, or skipped), but for one that
     waits (BUFFER_ONE), and those beyond `max_firings`. CHANGED: the mark or the next time is not
-    what was expected, or it is paused; ENDED: it has fired as often as it may. BUSY: nothing was done since firings
-    are open, as far as the calendar knows, and the schedule is to SKIP or BUFFER_ONE: see whether
-    their tasks have ended, `conclude` those, and fire again, `checked`.
+    what was expected, or it is paused; ENDED: it has fired as often as it may. BUSY: nothing was
+    done since firings are open, as far as the calendar knows, and the schedule is to SKIP or
+    BUFFER_ONE: see whether their tasks have ended, `conclude` those, and fire again, `checked`.
     """
 
     word: bytes
