@@ -119,6 +119,7 @@ CONCLUDE_FIRINGS: Final = _load("conclude_firings")
 LIST_FIRINGS: Final = _load("list_firings")
 PEEK_CALENDAR: Final = _load("peek_calendar")
 PRUNE_CALENDAR: Final = _load("prune_calendar")
+EXAMINE_CALENDAR: Final = _load("examine_calendar")
 
 ALL: Final = (
     ENQUEUE,
@@ -182,6 +183,7 @@ ALL: Final = (
     LIST_FIRINGS,
     PEEK_CALENDAR,
     PRUNE_CALENDAR,
+    EXAMINE_CALENDAR,
 )
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 DOCTORS: Final = {
     *(scripts.ENTRIES, scripts.FOLLOWS, scripts.VITALS),
     *(scripts.EXAMINE, scripts.SET_ASIDE, scripts.EXAMINE_REGISTRY, scripts.EXAMINE_KEYS),
+    scripts.EXAMINE_CALENDAR,
 }
 PLUMBING: Final = {
     *("evalsha", "eval", "script|load", "info", "config|get", "cluster|info", "set", "hgetall"),

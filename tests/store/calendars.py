@@ -13,7 +13,6 @@ from codeq_grpc.core.schedules import (
     Fire,
     FireTime,
     NewSchedule,
-    Overlap,
     Settled,
 )
 from codeq_grpc.core.task import TaskState

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -41,7 +41,7 @@ async def test_a_schedule_is_read_as_it_was_made(driver: CalendarDriver) -> None
     assert stored.record == Record(1, START_MS, "ann", "wanted", b"body")
     assert (row.version, row.overlap, row.max_firings, row.pause_after_failures) == (1, 2, 7, 3)
     assert (row.next_ms, row.act_ms, row.grace_ms) == (FIRST, FIRST, 40_000_000_000)
-    assert not (row.paused or row.system or row.ended or row.failing)
+    assert [row.paused, row.system, row.ended, row.failing] == [False] * 4
     assert (await driver.store.put(driver.calendar, "a", new(), expect=None)).word == EXISTS
 
 
@@ -112,7 +112,7 @@ async def test_those_of_codeq_itself_are_paused_and_no_more(driver: CalendarDriv
 
 
 async def test_a_tenant_and_a_creator_have_so_many(driver: CalendarDriver) -> None:
-    async def put(schedule_id: str, **given: object) -> bytes:
+    async def put(schedule_id: str, **given: Any) -> bytes:
         made = await driver.store.put(
             driver.calendar, schedule_id, new(**given), expect=None, most=3, most_of_creator=2
         )

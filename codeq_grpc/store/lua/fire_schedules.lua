@@ -1,4 +1,4 @@
-#!lua flags=allow-oom
+#!lua
 -- Decides what fires: writes a firing for each fire time, and moves schedules on to the next.
 -- KEYS: s m t f g o p x k kx
 -- ARGV: how many firings to keep of each, ms for which a request key is known, then of each id;
