@@ -39,6 +39,7 @@ end
 
 local function go_on(row, fire)
   if fire.cause == TIME then row.next, row.act = fire.next, fire.act end
+  if not is_waiting(row) then row.buffered = 0 end
   if row.max > 0 and row.decided >= row.max then row.next, row.act = 0, 0 end
   mark(row, ENDED, row.next == 0)
   keep(fire.id, row)

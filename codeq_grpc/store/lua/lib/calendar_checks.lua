@@ -79,6 +79,12 @@ local function check_schedule(id, raw)
   if redis.call('HGET', d, row.number) ~= id and tell('unindexed', 'd', id) then
     redis.call('HSET', d, row.number, id)
   end
+  local waiting = row.buffered > 0
+    and firing_at(place_at(row.number, row.buffered, row.buffered_cause))
+  if waiting and waiting.state ~= SKIPPED and tell('wrong_flag', 'm', id) then
+    row.buffered = 0
+    redis.call('HSET', m, id, pack_schedule(row))
+  end
   local time = look_at(row)
   if time > 0 and not redis.call('ZSCORE', t, id) and tell('unindexed', 't', id) then
     redis.call('ZADD', t, score(time), id)

@@ -73,10 +73,10 @@ local function write_firings()
     o_out[#o_out + 1], p_out[#p_out + 1] = name, one.place:sub(1, 7) .. name
   end
   if made > 0 then redis.call('HSET', s, 'clk', C.first + made - 1) end
+  write('ZADD', x, x_in) -- from here `owed` finds the rest, if it comes to nothing
   write('HSET', o, o_in)
   write('ZADD', p, p_in)
   write('ZADD', g, g_in)
-  write('ZADD', x, x_in)
   write('HSET', f, f_in)
   write_schedules()
   write('ZREM', p, p_out)
