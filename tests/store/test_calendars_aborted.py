@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from codeq_grpc.broker.doctor import Doctor
 from codeq_grpc.core.errors import CodeQError
-from codeq_grpc.core.findings import Mode
 from codeq_grpc.core.schedules import OPEN, SKIPPED, TO_ENQUEUE, Ended, Fire, FireTime, Settled
 from codeq_grpc.core.task import TaskState
 from codeq_grpc.store import scripts
 from codeq_grpc.store.calendars import BUSY
-from codeq_grpc.store.examining import Examining
-from codeq_grpc.store.registry import Registry
 from tests.store.calendars import MINUTE, TAKEN_MS, CalendarDriver, task_id
 from tests.store.cases_of_calendars import CALENDAR_CASES, DAY
+from tests.store.damages_of_calendars import assert_mended, findings
 from tests.support.aborting import AbortingConnection, writes_of
 from tests.support.clock import START_MS, VirtualClock
 
@@ -49,25 +46,6 @@ async def aborting(store: StoreProcess) -> AsyncIterator[AbortingConnection]:
 @pytest.fixture
 def driver(aborting: AbortingConnection, admin: Admin) -> CalendarDriver:
     return CalendarDriver.over(aborting, admin)
-
-
-async def findings(driver: CalendarDriver, mode: Mode = Mode.LOOK) -> list[tuple[str, str, str]]:
-    async def at_once(_: float) -> None:
-        """No rest."""
-
-    connection = driver.store._connection
-    examining = Examining(connection, mode=mode, max_attempts=1, error=b"")
-    doctor = Doctor(Registry(connection), examining, at_once)
-    return [
-        (one.kind, one.where, one.entry)
-        async for look in doctor.examine_calendar(driver.calendar)
-        for one in look.findings
-    ]
-
-
-async def assert_mended(driver: CalendarDriver) -> None:
-    found = await findings(driver, Mode.REPAIR)
-    assert await findings(driver) == [], f"after {found}"
 
 
 @dataclass

@@ -4,11 +4,6 @@
 -- KEYS: s m b h d t v f g o p x k kx w
 -- ARGV: 1 to mend, keys or which of them, cursor, how much
 -- Reply: OK, cursor, then what is wrong, with which key, and the entry, type or id of each finding
--- @include calendar
--- @include schedules
--- @include score
--- @include records
--- @include firings
 local MEND, what, reply = ARGV[1] == '1', ARGV[2], { 'OK', '0' }
 local HASHES = { s = s, m = m, b = b, h = h, d = d, f = f, o = o, k = k }
 local SETS = { t = t, v = v, g = g, p = p, x = x, kx = kx, w = w }
@@ -18,6 +13,16 @@ local function tell(kind, where, about)
   return MEND
 end
 -- @include typed
+if what == 'keys' then
+  for where, key in pairs(HASHES) do check_key('hash', where, key) end
+  for where, key in pairs(SETS) do check_key('zset', where, key) end
+  return reply
+end
+-- @include calendar
+-- @include schedules
+-- @include score
+-- @include records
+-- @include firings
 -- @include calendar_safe
 -- @include calendar_checks
 local CHECKS = { m = check_schedule, f = check_firing }
@@ -101,11 +106,6 @@ function CHECKS.w(waste, time)
   check_lexical('w', waste, time)
 end
 
-if what == 'keys' then
-  for where, key in pairs(HASHES) do check_key('hash', where, key) end
-  for where, key in pairs(SETS) do check_key('zset', where, key) end
-  return reply
-end
 local found
 if HASHES[what] then
   found = redis.call('HSCAN', HASHES[what], ARGV[3], 'COUNT', ARGV[4])
