@@ -195,8 +195,8 @@ class Fire:
     By TIME: `expected_next_ms` must be its next fire time, which becomes `next_ms`, to be acted on
     at `act_ms`; `missed` become firings that were skipped, newest ones of `misfires` in all.
     By TRIGGER: one time, now; what a `request_key` made within 24 h is answered again. By BACKFILL:
-    fire times that have a firing with a task are left alone. These two leave the next time alone,
-    and fire a paused schedule too.
+    fire times that have a firing with a task are left alone, the others fire whatever runs. These
+    two leave the next time alone, and fire a paused schedule too.
     `checked`: the broker knows that the open firings have not ended (see BUSY).
     """
 

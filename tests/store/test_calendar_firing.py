@@ -361,6 +361,19 @@ async def test_a_backfill_leaves_what_has_a_firing(driver: CalendarDriver) -> No
     assert (await driver.row()).next_ms == row.next_ms
 
 
+@pytest.mark.parametrize("overlap", Overlap)
+async def test_a_backfill_fires_each_whatever_runs(
+    driver: CalendarDriver, overlap: Overlap
+) -> None:
+    await driver.make(overlap=overlap)
+    await driver.settle(*await driver.fired())
+    row = await driver.row()
+    made = (await driver.backfill(row, FIRST - 2 * MINUTE, FIRST - MINUTE, FIRST)).made
+    assert [one.new for one in made] == [True, True, False]
+    assert await driver.told() == [(-2, "owed"), (-1, "owed"), (0, "open")]
+    assert not any(one.firing.cancel for one in await driver.owed())
+
+
 async def test_a_fire_time_that_has_a_firing_is_passed(driver: CalendarDriver) -> None:
     """It was filled in before it was acted on."""
     row = await driver.make()

@@ -68,8 +68,9 @@ local function decide(row, fire)
   local places, had, fresh, waits = look_up(row, fire)
   if waits then return 'FIRED', {}, {}, waits end
   if fresh and not by_time and row.max > 0 and row.decided >= row.max then return 'ENDED' end
-  local open = fresh and row.overlap ~= ALLOW and open_firings(row.number, SOME) or {}
-  if #open > 0 and row.overlap ~= CANCEL_PREVIOUS and not fire.checked then
+  local policy = policy_of(row, fire)
+  local open = fresh and policy ~= ALLOW and open_firings(row.number, SOME) or {}
+  if #open > 0 and policy ~= CANCEL_PREVIOUS and not fire.checked then
     return 'BUSY', {}, open
   end
   local last, found = row.last, {}

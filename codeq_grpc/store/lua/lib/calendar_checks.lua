@@ -81,7 +81,7 @@ local function check_schedule(id, raw)
   end
   local waiting = row.buffered > 0
     and firing_at(place_at(row.number, row.buffered, row.buffered_cause))
-  if waiting and waiting.state ~= SKIPPED and tell('wrong_flag', 'm', id) then
+  if waiting and tell('wrong_flag', 'm', id) then
     row.buffered = 0
     redis.call('HSET', m, id, pack_schedule(row))
   end

@@ -67,17 +67,23 @@ local function forget_old(row, coming)
   end
 end
 
+-- Past times are filled in, each of them, whatever runs.
+local function policy_of(row, fire)
+  return fire.cause == BACKFILL and ALLOW or row.overlap
+end
+
 local function fire_at(row, fire, given, place, open)
+  local policy = policy_of(row, fire)
   given.state = TO_ENQUEUE
-  if #open > 0 and row.overlap == BUFFER_ONE and not is_waiting(row) then
+  if #open > 0 and policy == BUFFER_ONE and not is_waiting(row) then
     row.buffered, row.buffered_previous, row.buffered_cause =
       given.time, given.previous, fire.cause
     return nil
-  elseif #open > 0 and (row.overlap == SKIP or row.overlap == BUFFER_ONE) then
+  elseif #open > 0 and (policy == SKIP or policy == BUFFER_ONE) then
     given.state, given.text, row.overlaps = SKIPPED, OVERLAP, row.overlaps + 1
   else
     row.decided = row.decided + 1
-    for _, one in ipairs(row.overlap == CANCEL_PREVIOUS and open or {}) do
+    for _, one in ipairs(policy == CANCEL_PREVIOUS and open or {}) do
       if one.cancel == 0 then
         one.cancel, owing[one.name] = 1, C.now
         alter(one)

@@ -26,7 +26,7 @@ local function is_waiting(row)
   if row.buffered == 0 then return false end
   local place = place_at(row.number, row.buffered, row.buffered_cause)
   local one = changed[place] or read_firings({ place })[1]
-  return not one or one.state == SKIPPED and row.buffered_cause == BACKFILL
+  return not one
 end
 
 -- One is not open any more. With the last one a fire time that waits has its turn; none has while
