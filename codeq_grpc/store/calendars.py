@@ -45,8 +45,6 @@ OK, EXISTS, MISSING, CHANGED, SYSTEM = b"OK", b"EXISTS", b"MISSING", b"CHANGED",
 FULL, FULL_OF_CREATOR, ENDED, BUSY, FIRED = b"FULL", b"CREATOR", b"ENDED", b"BUSY", b"FIRED"
 VERSIONS: Final = 20
 """Of a schedule that are kept, the current one among them."""
-REQUEST_KEY_MS: Final = 86_400_000
-"""How long a repeat of TriggerSchedule is known."""
 _LOOKED_AT: Final = 2_000
 """Entries that a page is made of at most."""
 
@@ -168,7 +166,7 @@ class CalendarStore(Calls):
         """Of each FIRED, CHANGED, MISSING, ENDED or BUSY; see `Fired`. At most 200, and at
         most 1000 fire times and misfires in all.
         """
-        args: list[Any] = [self._kept, REQUEST_KEY_MS]
+        args: list[Any] = [self._kept]
         for one in fires:
             args += pack_fire(one)
         it = iter((await self._run(scripts.FIRE_SCHEDULES, calendar, args))[1:])

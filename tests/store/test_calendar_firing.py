@@ -335,6 +335,23 @@ async def test_a_repeated_trigger_finds_its_firing(driver: CalendarDriver) -> No
     assert (await driver.row()).decided == 3
 
 
+async def test_what_a_request_made_is_kept_for_its_repeats(
+    clocked: ClockedConnection, admin: Admin
+) -> None:
+    driver = CalendarDriver.over(clocked, admin, kept=2)
+    row = await driver.make()
+    (first,) = (await driver.trigger(row, "key")).made
+    await driver.end(first.firing)
+    for _ in range(5):
+        await driver.end(*await driver.fired())
+    await driver.store.prune(driver.calendar, b"", most=100, before_ms=FIRST)
+    (again,) = (await driver.trigger(row, "key")).made
+    assert (again.firing.name, again.new) == (first.firing.name, False)
+    driver.clock.advance(86_400_000)
+    await driver.store.prune(driver.calendar, b"", most=100, before_ms=FIRST)
+    assert first.firing.name not in {one.name for one in await driver.firings()}
+
+
 async def test_a_trigger_waits_and_a_repeat_is_told_so(driver: CalendarDriver) -> None:
     await driver.make(overlap=Overlap.BUFFER_ONE)
     (firing,) = await driver.fired()
