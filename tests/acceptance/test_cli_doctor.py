@@ -66,6 +66,7 @@ class TestAlone:
             admin.call("HSET", "codeq:{registry}:names", "acme/a b", "1")
             admin.call("HSET", "codeq:{registry}:numbers", "1", "acme/a b")
             admin.call("SET", "codeq:{registry}:last", "1")
+            admin.call("ZADD", "codeq:{registry}:order", "0", "acme/a b")
             admin.call("ZADD", "codeq:{acme/a b/0}:l", "1", b"\0" * 7)
             admin.call("HSET", "codeq:{acme/a b/0}:s", "sweep", "never")
             yield admin
