@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -59,7 +59,7 @@ class Walk:
         return (self.driver.clock.ms // MINUTE + 1) * MINUTE
 
     async def put(self) -> None:
-        given = {
+        given: dict[str, Any] = {
             "overlap": self.rng.choice(list(Overlap)),
             "max_firings": self.rng.choice([0, 0, 5]),
             "pause_after_failures": self.rng.choice([0, 2]),

@@ -64,7 +64,8 @@ local function forget_old(row, coming)
   if excess <= 0 then return end
   local places = redis.call('ZRANGEBYLEX', g, from, to, 'LIMIT', 0, math.min(excess, SOME))
   for at, one in ipairs(read_firings(places)) do
-    if not changed[places[at]] and not is_needed(one) then forgotten[#forgotten + 1] = places[at] end
+    local place = places[at]
+    if not changed[place] and not is_needed(one) then forgotten[#forgotten + 1] = place end
   end
 end
 
