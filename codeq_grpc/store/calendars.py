@@ -118,7 +118,13 @@ class CalendarStore(Calls):
         """
         terms = [term_of("l", *label) for label in labels]
         terms += [term_of("c", command)] if command else []
-        args = (after, prefix, most, _LOOKED_AT, *(terms or [term_of("i")]))
+        args = (
+            after if after > prefix else "",
+            prefix,
+            most,
+            _LOOKED_AT,
+            *(terms or [term_of("i")]),
+        )
         _, place, *found = await self._run(scripts.LIST_SCHEDULES, calendar, args)
         return [one.decode() for one in found], place.decode()
 
