@@ -119,7 +119,7 @@ class CalendarStore(Calls):
         terms = [term_of("l", *label) for label in labels]
         terms += [term_of("c", command)] if command else []
         args = (
-            after if after > prefix else "",
+            after if after >= prefix else "",
             prefix,
             most,
             _LOOKED_AT,

@@ -72,11 +72,11 @@ local function decide(row, fire)
   if #open > 0 and policy ~= CANCEL_PREVIOUS and not fire.checked then
     return 'BUSY', {}, open
   end
-  local acted_on, found = row.last, {}
+  local done, found = row.last, {}
   misfire(row, fire)
   for at, given in ipairs(fire.times) do
     local one = had[at]
-    if one and by_time and one.cause == TIME and given.time > acted_on then count_again(row, one) end
+    if one and by_time and one.cause == TIME and given.time > done then count_again(row, one) end
     if not one and (row.max == 0 or row.decided < row.max) then
       one = fire_at(row, fire, given, places[at], open)
     end
