@@ -21,6 +21,7 @@ _TERMS: Final = struct.Struct(">BBBBQQIBQQ")
 _FIRE: Final = struct.Struct(">7sIBBQQQIHH")
 _TIME: Final = struct.Struct(">QQ")
 _SKIPPED: Final = 22
+_KEYED: Final = 4
 _LEAVE: Final = 2
 _PLACE_TIME: Final = slice(7, 15)
 
@@ -54,7 +55,7 @@ def read_firing(place: bytes, raw: bytes) -> Firing:
         int.from_bytes(place[_PLACE_TIME], "big"),
         actual,
         previous,
-        Cause(cause),
+        Cause.TRIGGER if cause == _KEYED else Cause(cause),
         state,
         cancel == 1,
         version,

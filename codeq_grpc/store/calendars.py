@@ -118,7 +118,13 @@ class CalendarStore(Calls):
         """
         terms = [term_of("l", *label) for label in labels]
         terms += [term_of("c", command)] if command else []
-        args = (after, prefix, most, _LOOKED_AT, *(terms or [term_of("i")]))
+        args = (
+            after if after >= prefix else "",
+            prefix,
+            most,
+            _LOOKED_AT,
+            *(terms or [term_of("i")]),
+        )
         _, place, *found = await self._run(scripts.LIST_SCHEDULES, calendar, args)
         return [one.decode() for one in found], place.decode()
 
@@ -166,7 +172,7 @@ class CalendarStore(Calls):
         """Of each FIRED, CHANGED, MISSING, ENDED or BUSY; see `Fired`. At most 200, and at
         most 1000 fire times and misfires in all.
         """
-        args: list[Any] = [self._kept, limits.REQUEST_KEY_MS]
+        args: list[Any] = [self._kept]
         for one in fires:
             args += pack_fire(one)
         it = iter((await self._run(scripts.FIRE_SCHEDULES, calendar, args))[1:])

@@ -61,6 +61,11 @@ async def deleting(driver: CalendarDriver) -> Act:
     return lambda: driver.store.delete(driver.calendar, "a")
 
 
+async def deleting_one_that_rests(driver: CalendarDriver) -> Act:
+    await driver.make()
+    return lambda: driver.store.delete(driver.calendar, "a")
+
+
 async def pausing(driver: CalendarDriver) -> Act:
     for name in "ab":
         await driver.make(name)
@@ -235,7 +240,7 @@ async def pruning_what_was_not_deleted(driver: CalendarDriver) -> Act:
 
 CALENDAR_CASES: Final[dict[str, tuple[Case, ...]]] = {
     "put_schedule": (making, changing, changing_to_later, changing_and_pausing),
-    "delete_schedule": (deleting,),
+    "delete_schedule": (deleting, deleting_one_that_rests),
     "pause_schedules": (pausing, resuming),
     "due_schedules": (looking,),
     "fire_schedules": (

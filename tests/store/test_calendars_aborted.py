@@ -152,6 +152,25 @@ async def assert_one_task_each(
         assert len(made) - 3 * aborted <= row.decided <= len(made)
 
 
+async def assert_looked_at_in_time(driver: CalendarDriver) -> None:
+    """Every schedule, but for a moment in which it may be taken."""
+    for schedule_id in "abcd":
+        (stored,) = (await driver.store.read(driver.calendar, [schedule_id]))[1]
+        if stored is not None and stored.row.act_ms and not stored.row.paused:
+            score = driver.admin.call("ZSCORE", driver.key("t"), schedule_id)
+            assert score is not None
+            assert float(score) <= max(stored.row.act_ms, driver.clock.ms + TAKEN_MS)
+
+
+async def assert_pruned(driver: CalendarDriver, script: str) -> None:
+    """What is left of a deletion is in `w`, till all of it is gone."""
+    for _ in range(3):
+        before_ms = START_MS + 4 * MINUTE
+        await driver.store.prune(driver.calendar, b"", most=1_000, before_ms=before_ms)
+    left = {where for _, where, _ in await findings(driver)}
+    assert left <= ({"b", "v"} if script == "delete_schedule" else set())
+
+
 async def assert_nothing_stays(driver: CalendarDriver) -> None:
     for schedule_id in "abcd":
         await driver.store.delete(driver.calendar, schedule_id)
@@ -178,6 +197,7 @@ async def abort_and_live_on(
     except CodeQError:
         assert connection.aborted
     aborted = connection.aborted
+    await assert_looked_at_in_time(driver)
     if aborted and then == REPEATED:
         await act()
     if then == MENDED:
@@ -187,8 +207,10 @@ async def abort_and_live_on(
     if aborted and script == "conclude_firings":
         await act()  # the courier has not settled it
         await world.live_on("abcd")
+    if script in {"delete_schedule", "prune_calendar"}:
+        await assert_pruned(driver, script)
     for schedule_id in "abcd":
-        pruned = script == "prune_calendar"
+        pruned = script in {"delete_schedule", "prune_calendar"}
         await assert_one_task_each(world, schedule_id, aborted=bool(aborted), pruned=pruned)
     if not aborted or then == MENDED:
         assert await findings(driver) == []

@@ -88,9 +88,11 @@ function CHECKS.x(name, time)
   end
 end
 
+-- Those of a deleted schedule mean nothing, and go when their time has come.
 function CHECKS.k(key, value)
-  if #value ~= 24 or not is_kept(key:sub(1, 7)) then return drop('k', key) end
-  local till, had = struct.unpack('>I8', value), redis.call('ZSCORE', kx, key)
+  local till = #key > 7 and #value == 24 and struct.unpack('>I8', value)
+  if not till or till > C.now + DAYS then return drop('k', key) end
+  local had = redis.call('ZSCORE', kx, key)
   if tonumber(had or 0) ~= till and tell(had and 'wrong_score' or 'unindexed', 'kx', key) then
     redis.call('ZADD', kx, score(till), key)
   end

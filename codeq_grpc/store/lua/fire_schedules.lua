@@ -1,11 +1,10 @@
 #!lua
 -- Decides what fires: writes a firing for each fire time, and moves schedules on to the next.
 -- KEYS: s m t f g o p x k kx
--- ARGV: how many firings to keep of each, ms for which a request key is known, then of each id;
---   `>c7I4BBI8I8I8I4I2I2`: number and version that it must be of (7 zero bytes and 0 for any),
---   cause, 1 if open tasks are known to go on, next time expected, next, act, misfires in all, how
---   many times and how many of the misfires follow; the request key; these times, `>I8I8` with the
---   one before each, and `>I8` of misfires
+-- ARGV: how many firings to keep of each, then of each id; `>c7I4BBI8I8I8I4I2I2`: number and
+--   version that it must be of (7 zero bytes and 0 for any), cause, 1 if open tasks are known to go
+--   on, next time expected, next, act, misfires in all, how many times and how many of the misfires
+--   follow; the request key; these times, `>I8I8` with the one before each, and `>I8` of misfires
 -- Reply: OK, then of each FIRED, CHANGED, MISSING, ENDED or BUSY; in a list place, firing and 1 if
 --   it is new of each; in a list place and firing of those in the way; the time that waits, or 0
 -- @include calendar
@@ -73,11 +72,11 @@ local function decide(row, fire)
   if #open > 0 and policy ~= CANCEL_PREVIOUS and not fire.checked then
     return 'BUSY', {}, open
   end
-  local last, found = row.last, {}
+  local done, found = row.last, {}
   misfire(row, fire)
   for at, given in ipairs(fire.times) do
     local one = had[at]
-    if one and by_time and one.cause == TIME and given.time > last then count_again(row, one) end
+    if one and by_time and one.cause == TIME and given.time > done then count_again(row, one) end
     if not one and (row.max == 0 or row.decided < row.max) then
       one = fire_at(row, fire, given, places[at], open)
     end
@@ -90,9 +89,9 @@ local function decide(row, fire)
 end
 
 local reply, ids = { 'OK' }, {}
-for at = 3, #ARGV, 4 do ids[#ids + 1] = ARGV[at] end
+for at = 2, #ARGV, 4 do ids[#ids + 1] = ARGV[at] end
 for at, row in ipairs(read_schedules(ids)) do
-  local base = 4 * at - 1
+  local base = 4 * at - 2
   row = written[ids[at]] or row
   local fire = read_fire(ids[at], ARGV[base + 1], ARGV[base + 2], ARGV[base + 3])
   local word, found, open, waiting = decide(row, fire)

@@ -6,7 +6,7 @@
 -- Reply: OK, id behind which to go on or '' at the end, ids
 local after, prefix, most, budget = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local function range(term)
-  local from = after >= prefix and after ~= '' and '(' .. term .. after or '[' .. term .. prefix
+  local from = after ~= '' and '(' .. term .. after or '[' .. term .. prefix
   return from, '(' .. term .. prefix .. '\255'
 end
 

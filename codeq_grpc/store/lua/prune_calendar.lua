@@ -74,7 +74,7 @@ local function forget_old()
   until cursor == '' or looked >= most
   local gone = {}
   for at, one in ipairs(read_firings(places)) do
-    if not is_open(one) then gone[#gone + 1] = places[at] end
+    if not is_needed(one) then gone[#gone + 1] = places[at] end
   end
   forget_places(gone)
 end

@@ -41,14 +41,14 @@ end
 
 -- A version is kept as long as a firing is to be enqueued as it says.
 local function versions_out()
-  local out, last = {}, row.version - kept
-  if row.first > last then return out end
+  local out, oldest = {}, row.version - kept
+  if row.first > oldest then return out end
   local open = open_firings(row.number, 1000)
   if #open == 1000 then return out end
   for _, one in ipairs(open) do
-    if one.state == TO_ENQUEUE then last = math.min(last, one.version - 1) end
+    if one.state == TO_ENQUEUE then oldest = math.min(oldest, one.version - 1) end
   end
-  while row.first <= last do
+  while row.first <= oldest do
     out[#out + 1] = place_of(row, row.first)
     row.first = row.first + 1
   end

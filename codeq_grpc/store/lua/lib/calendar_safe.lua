@@ -1,5 +1,6 @@
 -- Reads what is in a calendar, whatever it is: nil if none of ours wrote it. Needs m b d f w.
 local LATEST, WHILE = 100000000000000, 60000 -- no time in ms is later; nothing is taken for longer
+local DAYS = 172800000 -- nor is a request key known for
 local function is_sane(row)
   for _, name in ipairs({ 'next', 'act', 'last', 'buffered', 'buffered_previous', 'grace' }) do
     if row[name] >= LATEST then return false end
@@ -51,7 +52,7 @@ local function safe_firing(place, raw)
   if not raw or #raw < 42 or #place ~= 16 then return nil end
   local one = read_firing(place, raw)
   local is_known = one.state <= 8 or one.state >= TO_ENQUEUE and one.state <= SKIPPED
-  return is_known and one.cause >= TIME and one.cause <= BACKFILL and one.cancel <= 1 and one or nil
+  return is_known and one.cause >= TIME and one.cause <= KEYED and one.cancel <= 1 and one or nil
 end
 
 local function firing_at(place)

@@ -1,6 +1,6 @@
 -- What fires of a schedule, by its policies. Needs f g p k.
 local SOME, MISFIRE = 1000, 'MISFIRE' -- luacheck: ignore
-local kept, known_for = tonumber(ARGV[1]), tonumber(ARGV[2])
+local kept = tonumber(ARGV[1])
 local requests, request_ends = {}, {}
 
 local function read_fire(id, head, key, times)
@@ -11,6 +11,7 @@ local function read_fire(id, head, key, times)
     expected = expected, next = next, act = act, misfires = misfires, key = key, times = {},
     missed = {},
   }
+  if key ~= '' then cause = KEYED end
   for i = 1, count do
     local time, previous = struct.unpack('>I8I8', times, 16 * i - 15)
     fire.times[i] = { time = time, previous = previous, cause = cause }
@@ -39,7 +40,7 @@ local function place_now(row, fire)
     place = place_at(row.number, time, TRIGGER)
   end
   if fire.key ~= '' then
-    local till = C.now + known_for
+    local till = C.now + KNOWN_FOR
     requests[#requests + 1] = row.number .. fire.key
     requests[#requests + 1] = struct.pack('>I8', till) .. place
     request_ends[#request_ends + 1], request_ends[#request_ends + 2] =
@@ -63,7 +64,8 @@ local function forget_old(row, coming)
   if excess <= 0 then return end
   local places = redis.call('ZRANGEBYLEX', g, from, to, 'LIMIT', 0, math.min(excess, SOME))
   for at, one in ipairs(read_firings(places)) do
-    if not changed[places[at]] and not is_open(one) then forgotten[#forgotten + 1] = places[at] end
+    local place = places[at]
+    if not changed[place] and not is_needed(one) then forgotten[#forgotten + 1] = place end
   end
 end
 
@@ -77,7 +79,7 @@ local function fire_at(row, fire, given, place, open)
   given.state = TO_ENQUEUE
   if #open > 0 and policy == BUFFER_ONE and not is_waiting(row) then
     row.buffered, row.buffered_previous, row.buffered_cause =
-      given.time, given.previous, fire.cause
+      given.time, given.previous, given.cause
     return nil
   elseif #open > 0 and (policy == SKIP or policy == BUFFER_ONE) then
     given.state, given.text, row.overlaps = SKIPPED, OVERLAP, row.overlaps + 1

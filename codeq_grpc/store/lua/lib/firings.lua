@@ -1,12 +1,13 @@
 -- Firings: a place is number of the schedule, fire time and 1 if it was triggered, which `g` has in
 -- order; `f` has there a head as below, then id of the task, or why it was skipped. Of those open
--- `o` has place and schedule id by name, and `p` number and name. Needs f o p.
+-- `o` has place and schedule id by name, and `p` number and name. Needs s f o p.
 local FIRING = '>c7I4I8I8BBBI8I8'
 local TO_ENQUEUE, OPEN, SKIPPED = 20, 21, 22 -- luacheck: ignore
 local TIME, TRIGGER, BACKFILL = 1, 2, 3 -- luacheck: ignore
+local KEYED, KNOWN_FOR = 4, 86400000 -- triggered by a request whose key finds it so many ms
 
 local function place_at(number, time, cause) -- luacheck: ignore
-  return number .. struct.pack('>I8B', time, cause == TRIGGER and 1 or 0)
+  return number .. struct.pack('>I8B', time, (cause == TRIGGER or cause == KEYED) and 1 or 0)
 end
 
 local function read_firing(place, raw)
@@ -26,6 +27,10 @@ end
 
 local function is_open(one)
   return one and (one.state == TO_ENQUEUE or one.state == OPEN)
+end
+
+local function is_needed(one) -- luacheck: ignore
+  return is_open(one) or one and one.cause == KEYED and one.actual + KNOWN_FOR > C.now
 end
 
 local function read_firings(places)
