@@ -80,6 +80,9 @@ class Queue:
         object.__setattr__(self, "keys", {s: f"{tag}:{s}".encode() for s in SUFFIXES})
         object.__setattr__(self, "prefix", _prefix(self.number, self.shard))
 
+    def __str__(self) -> str:
+        return f"queue {self.tenant}/{self.command}"
+
     def task_id(self, name: bytes) -> str:
         """The id that callers see of a task's 7 byte name."""
         return self.prefix + urlsafe_b64encode(name)[:10].decode()
@@ -100,6 +103,9 @@ class Calendar:
         head = f"codeq:{{{self.tenant}}}:schedules"
         object.__setattr__(self, "keys", {s: f"{head}:{s}".encode() for s in CALENDAR})
         object.__setattr__(self, "prefix", _prefix(self.number, 0))
+
+    def __str__(self) -> str:
+        return f"the calendar of {self.tenant}"
 
     def firing_id(self, name: bytes) -> str:
         """The id by which the firing of a 7 byte name follows its task."""
