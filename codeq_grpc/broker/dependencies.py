@@ -91,8 +91,8 @@ class Dependencies:
         task_id = queue.task_id(entry.name)
         states = dict.fromkeys(entry.others, 0)
         for parent, members in (await self._by_queue(Reach(queue.tenant), entry.others)).items():
-            names = [name for _, name in members]
-            followed = await self._outbox.follow(parent, task_id, names)
+            pairs = [(task_id, name) for _, name in members]
+            followed = await self._outbox.follow(parent, pairs)
             states.update(zip((other for other, _ in members), followed, strict=True))
         completed = [other for other, state in states.items() if state == TaskState.COMPLETED]
         ended = {

@@ -63,8 +63,12 @@ class Ends:
         ended: dict[Queue, list[End]] = {}
         for queue, group in groups.items():
             pairs = [(calendar.firing_id(end.firing), end.task) for end in group]
-            goes_on = await self._outbox.follow_each(queue, pairs)
-            over = [end for end, on in zip(group, goes_on, strict=True) if not on]
+            states = await self._outbox.follow(queue, pairs)
+            over = [
+                end
+                for end, state in zip(group, states, strict=True)
+                if state in TERMINAL or not state
+            ]
             if over:
                 ended[queue] = over
         return ended

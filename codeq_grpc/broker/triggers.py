@@ -160,12 +160,10 @@ class Triggers:
         return await self._told(reach, found), following
 
     async def _told(self, reach: Reach, firings: Sequence[Firing]) -> list[Told]:
-        task_ids = [one.task_id for one in firings if one.task_id and one.state not in TERMINAL]
-        states = await self._ends.states(reach.tenant, task_ids)
-        return [
-            Told(one, one.state if one.state in TERMINAL else states.get(one.task_id, 0))
-            for one in firings
-        ]
+        states = await self._ends.states(
+            reach.tenant, [one.task_id for one in firings if one.task_id]
+        )
+        return [Told(one, states.get(one.task_id, 0) or _as_ended(one)) for one in firings]
 
 
 def _fire(
@@ -189,6 +187,11 @@ def _waiting(fire_ms: int, stored: Stored) -> Told:
     row = stored.row
     times = fire_ms, fire_ms, row.last_ms
     return Told(Firing(b"", b"", *times, Cause.TRIGGER, 0, False, row.version, "", "", 0, 0), 0)
+
+
+def _as_ended(firing: Firing) -> int:
+    """State of a task that is gone, as the calendar knows it."""
+    return firing.state if firing.state in TERMINAL else 0
 
 
 def _settled(firing: Firing, settled: dict[bytes, Settled]) -> Firing:

@@ -168,11 +168,14 @@ class CalendarStore(Calls):
             ],
         )
 
-    async def fire(self, calendar: Calendar, fires: Sequence[Fire]) -> list[Fired]:
+    async def fire(
+        self, calendar: Calendar, fires: Sequence[Fire], *, for_ms: int = 0
+    ) -> list[Fired]:
         """Of each FIRED, CHANGED, MISSING, ENDED or BUSY; see `Fired`. At most 200, and at
-        most 1000 fire times and misfires in all.
+        most 1000 fire times and misfires in all. What is owed of that is kept from others for a
+        while: the caller has it.
         """
-        args: list[Any] = [self._kept]
+        args: list[Any] = [self._kept, for_ms]
         for one in fires:
             args += pack_fire(one)
         it = iter((await self._run(scripts.FIRE_SCHEDULES, calendar, args))[1:])

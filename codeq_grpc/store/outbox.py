@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from codeq_grpc.core.errors import CodeQError
-from codeq_grpc.core.task import TaskState
 from codeq_grpc.store import scripts
 from codeq_grpc.store.calls import Calls
 
@@ -58,22 +56,13 @@ class Outbox(Calls):
             args += (entry.kind.encode() + entry.name, told, int(entry.more), entry.till_ms)
         await self._run(scripts.SETTLE, queue, args)
 
-    async def follow(self, queue: Queue, follower: str, names: Sequence[bytes]) -> list[int]:
-        """Notes that a task waits for these to end; the state of each, 0 if there is none."""
-        states: list[int] = (await self._run(scripts.FOLLOW, queue, (follower, *names)))[2:]
-        return states
-
-    async def follow_each(self, queue: Queue, pairs: Sequence[tuple[str, bytes]]) -> list[bool]:
-        """Notes of each pair that its first waits for its second to end, in one round trip; whether
-        that goes on.
+    async def follow(self, queue: Queue, pairs: Sequence[tuple[str, bytes]]) -> list[int]:
+        """Notes of each pair that its first, a task or a firing, waits for its second to end; the
+        state of each of these, 0 if there is none.
         """
-        script = scripts.FOLLOW
-        names = [queue.keys[suffix] for suffix in script.suffixes]
-        replies = await self._connection.run_each(script, [(names, pair) for pair in pairs])
-        for reply in replies:
-            if isinstance(reply, CodeQError):
-                raise reply
-        return [0 < reply[2] < TaskState.COMPLETED for reply in replies]
+        args = [part for pair in pairs for part in pair]
+        states: list[int] = (await self._run(scripts.FOLLOW, queue, args))[2:]
+        return states
 
     async def resolve(self, queue: Queue, resolutions: Sequence[Resolution]) -> int:
         """Tells blocked tasks of others' ends; how many entries the outbox got."""

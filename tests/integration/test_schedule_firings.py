@@ -250,6 +250,26 @@ async def test_so_many_firings_are_kept(store: StoreProcess) -> None:
         assert len(found) <= 4
 
 
+async def test_a_firing_tells_the_state_of_its_task_now_and_its_end_when_it_is_gone(
+    acme: Caller,
+) -> None:
+    await scheduling.create(acme)
+    task_id = (await scheduling.trigger(acme)).task_id
+    await acme.fail(await acme.claim_one(wait=5), non_retryable=True)
+    await operating.redrive(acme, task_id)
+    (firing,) = await scheduling.firings(acme)
+    assert firing.state == task_pb2.TASK_STATE_PENDING
+    await acme.complete(await acme.claim_one(wait=5))
+
+    async def told() -> bool:
+        return (await scheduling.get(acme)).status.failed_count == 1
+
+    await eventually(told)
+    await operating.clean(acme)
+    (firing,) = await scheduling.firings(acme)
+    assert firing.state == task_pb2.TASK_STATE_FAILED  # as it ended first, and was counted
+
+
 async def test_a_page_token_of_firings_is_of_one_schedule(acme: Caller) -> None:
     for name in ("a", "b"):
         await scheduling.create(acme, name)

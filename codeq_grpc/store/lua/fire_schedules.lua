@@ -1,7 +1,8 @@
 #!lua
 -- Decides what fires: writes a firing for each fire time, and moves schedules on to the next.
 -- KEYS: s m t f g o p x k kx
--- ARGV: how many firings to keep of each, then of each id; `>c7I4BBI8I8I8I4I2I2`: number and
+-- ARGV: how many firings to keep of each, ms until others than the caller may carry out what is
+--   made now, then of each id; `>c7I4BBI8I8I8I4I2I2`: number and
 --   version that it must be of (7 zero bytes and 0 for any), cause, 1 if open tasks are known to go
 --   on, next time expected, next, act, misfires in all, how many times and how many of the misfires
 --   follow; the request key; these times, `>I8I8` with the one before each, and `>I8` of misfires
@@ -89,9 +90,9 @@ local function decide(row, fire)
 end
 
 local reply, ids = { 'OK' }, {}
-for at = 2, #ARGV, 4 do ids[#ids + 1] = ARGV[at] end
+for at = 3, #ARGV, 4 do ids[#ids + 1] = ARGV[at] end
 for at, row in ipairs(read_schedules(ids)) do
-  local base = 4 * at - 2
+  local base = 4 * at - 1
   row = written[ids[at]] or row
   local fire = read_fire(ids[at], ARGV[base + 1], ARGV[base + 2], ARGV[base + 3])
   local word, found, open, waiting = decide(row, fire)

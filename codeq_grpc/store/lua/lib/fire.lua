@@ -1,6 +1,6 @@
 -- What fires of a schedule, by its policies. Needs f g p k.
 local SOME, MISFIRE = 1000, 'MISFIRE' -- luacheck: ignore
-local kept = tonumber(ARGV[1])
+local kept, held_for = tonumber(ARGV[1]), tonumber(ARGV[2])
 local requests, request_ends = {}, {}
 
 local function read_fire(id, head, key, times)
@@ -93,6 +93,9 @@ local function fire_at(row, fire, given, place, open)
     end
   end
   local one = make(fire.id, row, place, given)
-  if given.state == TO_ENQUEUE then open[#open + 1] = one end
+  if given.state == TO_ENQUEUE then
+    -- Whoever called carries it out by the reply; others take it up when that did not happen.
+    open[#open + 1], owing[one.name] = one, C.now + held_for
+  end
   return one
 end
