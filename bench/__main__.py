@@ -31,6 +31,7 @@ BENCHES: Final = {
     "growth": "growth",
     "redrive": "redrive",
     "durability": "durability",
+    "fairness": "fairness",
 }
 """Name -> module, in the order in which they build on each other."""
 

@@ -132,6 +132,16 @@ class Program:
         heard: dict[str, Any] = json.loads(line)
         return heard
 
+    def rest(self, seconds: float) -> str:
+        """All that it still writes, once it has ended."""
+        try:
+            out, _ = self._process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise NotMeasured(f"{self.name} was not done after {seconds:.0f} s") from None
+        if self._process.returncode:
+            raise NotMeasured(f"{self.name} ended with {self._process.returncode}: {self._said()}")
+        return str(out.decode())
+
 
 def driver(name: str, job: Mapping[str, Any], *, limit: float = LIMIT) -> Program:
     """Starts `bench.drivers.<name>`, which gets its job as JSON."""

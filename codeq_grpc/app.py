@@ -9,8 +9,9 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from codeq_grpc.auth.tokens import Tokens, hash_token
+from codeq_grpc.auth.credentials import hash_token
 from codeq_grpc.broker.background import Background
+from codeq_grpc.broker.backlogs import Backlogs
 from codeq_grpc.broker.bulk import Bulk
 from codeq_grpc.broker.claims import Claims
 from codeq_grpc.broker.dependencies import Dependencies
@@ -18,12 +19,14 @@ from codeq_grpc.broker.doctor import Doctor
 from codeq_grpc.broker.lines import Lines
 from codeq_grpc.broker.queues import Queues
 from codeq_grpc.broker.reports import Reports
+from codeq_grpc.broker.schemas import Schemas
 from codeq_grpc.broker.selecting import Searches
 from codeq_grpc.broker.streams import Streams
-from codeq_grpc.broker.tasks import Tasks
+from codeq_grpc.broker.tasks import Rules, Tasks
 from codeq_grpc.broker.wakeups import Waiters
 from codeq_grpc.broker.watches import Watches
 from codeq_grpc.broker.workers import Presence
+from codeq_grpc.callers import Callers
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.core.ports import Ports
@@ -34,17 +37,21 @@ from codeq_grpc.daemons.pruner import Pruner
 from codeq_grpc.daemons.reaper import Reaper
 from codeq_grpc.daemons.sweeper import Sweeper
 from codeq_grpc.daemons.timekeeper import Timekeeper
+from codeq_grpc.entrances import Entrances
 from codeq_grpc.gateway.app import Gateway
 from codeq_grpc.rpc import engines
 from codeq_grpc.rpc.admin_service import AdminServicer
+from codeq_grpc.rpc.audit import audited
 from codeq_grpc.rpc.brokers import Brokers
 from codeq_grpc.rpc.budgets import Budgets, Failures, Places
+from codeq_grpc.rpc.call import Concerns
 from codeq_grpc.rpc.codeq_service import CodeQServicer
 from codeq_grpc.rpc.durability import DurabilityInterceptor
-from codeq_grpc.rpc.health import Health, HealthServicer
-from codeq_grpc.rpc.interceptors import AuthInterceptor, ErrorInterceptor
+from codeq_grpc.rpc.health import SERVICES, Health, HealthServicer
+from codeq_grpc.rpc.interceptors import ErrorInterceptor
 from codeq_grpc.rpc.server import build_server
-from codeq_grpc.store.connection import Connection
+from codeq_grpc.rpc.turns import Work
+from codeq_grpc.store.connection import Connection, Tls
 from codeq_grpc.store.durability import WAITS, Durability
 from codeq_grpc.store.embedded import StateInUse, StoreDidNotStart, embedded_store
 from codeq_grpc.store.examining import Examining
@@ -56,8 +63,10 @@ from codeq_grpc.store.registry import Registry
 from codeq_grpc.store.tasks import TaskStore
 from codeq_grpc.store.upkeep import Errors, Upkeep
 from codeq_grpc.store.wakeups import Wakeups
+from codeq_grpc.transport.certificates import BadCertificate, check_client
 from codeq_grpc.wire import problems
-from codeq_grpc.wire.specs import SpecChecker
+from codeq_grpc.wire.queues import payload_schema
+from codeq_grpc.wire.specs import SpecChecker, opened
 
 if TYPE_CHECKING:
     import socket
@@ -70,6 +79,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "App",
+    "BadCertificate",
     "Ports",
     "Shared",
     "StateInUse",
@@ -85,6 +95,8 @@ _CLOSING: Final = 0.15
 """Seconds of refusing calls before gRPC stops. It answers those that it has received and not yet
 begun with CANCELLED, which no client repeats. Less than the retry_after of Draining, so that who is
 refused does not come again in the very moment of stopping."""
+_TURNS: Final = 15
+"""Of the loop within these, however busy it is: it takes up calls in each."""
 _ERRORS: Final = Errors(
     problems.LEASE_EXPIRED, problems.ATTEMPT_TIMEOUT, problems.EXPIRED, problems.PURGED
 )
@@ -112,18 +124,20 @@ class App:
         self._settings = settings
         self._shared = shared
         self.server_id = shared.server_id if shared else secrets.token_hex(4)
-        self.connection = Connection(
-            settings.store_url(),
-            timeout=settings.store_timeout_seconds,
+        self.connection = _connection(
+            settings,
             size=settings.store_connections,
             settling=WAITS if settings.durability.waits else 0,
         )
         self._durability = Durability(self.connection, settings.durability)
-        self._registry = Registry(self.connection)
+        self._tenants = settings.tenant_rules()
+        self._registry = Registry(self.connection, self._tenants)
         retry, lease_ms = RetryPolicy(), settings.default_lease_seconds * 1000
         self._store = TaskStore(self.connection, retry=retry, lease_ms=lease_ms)
         self._reads = Reads(self.connection)
         self._upkeep = Upkeep(self.connection)
+        queue_store = QueueStore(self.connection)
+        self._schemas = Schemas(queue_store, payload_schema, opened)
         self._background = Background()
         self._wakeups = Wakeups(self.connection, self.server_id, _LostWakeups(settings).log)
         lines = Lines(self.server_id, self._registry, self._store, self._background)
@@ -148,26 +162,47 @@ class App:
             streams=Places(*settings.places("max_streams")),
             watches=Places(*settings.places("max_watches")),
             requests=(settings.max_request_bytes, settings.max_request_bytes_per_principal),
+            tenants=self._tenants,
         )
-        self.health = Health(self.connection, self._durability, self._budgets.under_way)
-        self._gate = AuthInterceptor(Tokens(settings.principals()))
-        self.engine = engines.choose(settings.grpc_engine, settings.grpc_host)
-        self._server = self._build_server(retry, lease_ms)
+        self._work = Work(settings.max_working)
+        self._callers = Callers(
+            settings, self.connection, self._registry, self._background, self._tenants
+        )
+        self.health = Health(
+            self.connection, self._durability, self._budgets.under_way, self._callers.trail.facts
+        )
+        self._entrances = Entrances(settings)
+        self.engine = engines.choose(
+            settings.grpc_engine, settings.grpc_host, tls=settings.grpc_tls
+        )
+        self._server = self._build_server(retry, lease_ms, queue_store)
 
-    def _build_server(self, retry: RetryPolicy, lease_ms: int) -> grpc.aio.Server:
+    def _build_server(
+        self, retry: RetryPolicy, lease_ms: int, queue_store: QueueStore
+    ) -> grpc.aio.Server:
         settings = self._settings
         admin = AdminServicer(
-            brokers := self._brokers(),
+            brokers := self._brokers(queue_store),
             retry=retry,
             lease_ms=lease_ms,
             retention_ms=_retention_ms(settings),
+            roles=settings.all_roles(),
         )
-        servicer = CodeQServicer(SpecChecker(payload_bytes=settings.max_payload_bytes), brokers)
-        failures = Failures(settings.max_failures_per_second)
-        errors = ErrorInterceptor(self._budgets, failures, eager=self.engine.eager)
+        checker = SpecChecker(payload_bytes=settings.max_payload_bytes)
+        servicer = CodeQServicer(checker, brokers, self._tenants)
+        callers = self._callers
+        concerns = Concerns(
+            self._budgets,
+            Failures(settings.max_failures_per_second),
+            callers.sessions,
+            callers.auditor,
+            self._work,
+        )
+        errors = ErrorInterceptor(concerns, eager=self.engine.eager)
+        queue_service, admin_service = SERVICES
         return build_server(
-            servicer,
-            admin,
+            audited(servicer, queue_service, callers.auditor),
+            audited(admin, admin_service, callers.auditor),
             HealthServicer(self.health),
             (errors, *self._gates()),
             engine=self.engine,
@@ -177,26 +212,28 @@ class App:
 
     def _gates(self) -> list[grpc.aio.ServerInterceptor]:
         waits = self._durability.level.waits
-        return [self._gate, *([DurabilityInterceptor(self._durability)] if waits else [])]
+        return [self._callers.gate, *([DurabilityInterceptor(self._durability)] if waits else [])]
 
-    def _brokers(self) -> Brokers:
+    def _brokers(self, queue_store: QueueStore) -> Brokers:
         registry, store, reads, waiters = (
             *(self._registry, self._store),
             *(self._reads, self._waiters),
         )
         owe, sweep = self._courier.owe, self._sweeper.sweep
         searches = Searches(registry, reads)
-        queue_store = QueueStore(self.connection)
+        rules = Rules(self._schemas, Backlogs(registry, reads, self._tenants))
         return Brokers(
-            tasks=Tasks(registry, store, reads, self._upkeep, waiters, owe),
+            tasks=Tasks(registry, store, reads, self._upkeep, waiters, rules, owe),
             claims=self._claims,
             reports=Reports(registry, store, waiters, owe),
             streams=self._streams,
             searches=searches,
             bulk=Bulk(registry, store, searches, waiters, owe),
             watches=self._watches,
-            queues=Queues(registry, queue_store, reads, self._presence, sweep),
+            queues=Queues(registry, queue_store, reads, self._presence, self._schemas, sweep),
             presence=self._presence,
+            api_keys=self._callers.api_keys,
+            trail=self._callers.trail,
         )
 
     @contextlib.asynccontextmanager
@@ -206,13 +243,14 @@ class App:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.connection.close)
             stack.callback(self._durability.close)
+            stack.push_async_callback(self._schemas.close)
             await stack.enter_async_context(self._daemons())
-            grpc_port = self._bind()
-            host = "127.0.0.1" if _is_any(settings.grpc_host) else settings.grpc_host
+            grpc_port, target = stack.enter_context(self._entrances.grpc(self._server))
             # It outlives the draining, to tell of it.
-            target = f"{host}:{grpc_port}"
             gateway = Gateway(target, self._shared.processes if self._shared else None)
-            http_port = await stack.enter_async_context(self._http(gateway))
+            http_port = await stack.enter_async_context(
+                self._entrances.http(gateway, self._shared.listeners if self._shared else ())
+            )
             await self.health.check()
             if self.engine.name == "native":
                 readers = engines.readers(settings.max_streams + settings.max_watches)
@@ -224,35 +262,12 @@ class App:
                 "serving",
                 extra={
                     "server": self.server_id,
-                    "grpc": grpc_port,
-                    "http": http_port,
+                    **self._entrances.shown(grpc_port, http_port),
                     "engine": self.engine.name,
                     "store": settings.store_place(),
                 },
             )
             yield ports
-
-    def _bind(self) -> int:
-        address = f"{self._settings.grpc_host}:{self._settings.grpc_port}"
-        try:
-            return self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            told = "is it in use? --grpc-port names another"
-            message = f"cannot listen on {address} for gRPC: {told}"
-            raise OSError(message) from error
-
-    @contextlib.asynccontextmanager
-    async def _http(self, gateway: Gateway) -> AsyncIterator[int]:
-        host, port = self._settings.http_host, self._settings.http_port
-        listeners = self._shared.listeners if self._shared else ()
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                bound = await stack.enter_async_context(gateway.running(host, port, listeners))
-            except OSError as error:
-                told = "is it in use? --http-port names another"
-                message = f"cannot listen on {host}:{port} for HTTP: {told}"
-                raise OSError(message) from error
-            yield bound
 
     @contextlib.asynccontextmanager
     async def _daemons(self) -> AsyncIterator[None]:
@@ -270,6 +285,8 @@ class App:
             self._sweeper.run,
             self._watches.run,
             self._presence.run,
+            *self._callers.work(),
+            *self._entrances.work(),
         )
         tasks = [asyncio.get_running_loop().create_task(_for_ever(one)) for one in work]
         try:
@@ -287,10 +304,12 @@ class App:
         self._waiters.drain()
         self._watches.drain()
         await self._streams.drain(self._settings.drain_seconds)
-        self._gate.close()
-        await asyncio.sleep(_CLOSING)
+        self._callers.gate.close()
+        for _ in range(_TURNS):
+            await asyncio.sleep(_CLOSING / _TURNS)
         await self._server.stop(max(_LAST_WORDS, ends_at - monotonic()))
         await self._background.drain(_LAST_WORDS)
+        await self._callers.leave()
         with contextlib.suppress(CodeQError):
             await self._presence.leave()
         _log.info("stopped")
@@ -300,8 +319,20 @@ def _retention_ms(settings: Settings) -> int:
     return int(settings.retention_hours * 3_600_000)
 
 
-def _is_any(host: str) -> bool:
-    return host in {"0.0.0.0", "[::]", "::", ""}  # noqa: S104 - recognises, does not bind
+def _connection(settings: Settings, *, size: int, settling: int = 0) -> Connection:
+    """To the store. Raises BadCertificate."""
+    files = {
+        name: getattr(settings, name)
+        for name in ("redis_ca_file", "redis_cert_file", "redis_key_file")
+    }
+    check_client(files)
+    return Connection(
+        settings.store_url(),
+        timeout=settings.store_timeout_seconds,
+        size=size,
+        settling=settling,
+        tls=Tls(*files.values()),
+    )
 
 
 async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
@@ -335,7 +366,7 @@ class _LostWakeups:
 @contextlib.asynccontextmanager
 async def doctor(settings: Settings, mode: Mode) -> AsyncIterator[Doctor]:
     """Looks at the store itself, whether a server runs or not."""
-    connection = Connection(settings.store_url(), timeout=settings.store_timeout_seconds, size=4)
+    connection = _connection(settings, size=4)
     attempts = RetryPolicy().max_attempts
     try:
         yield Doctor(

@@ -72,7 +72,11 @@ class TextFormatter(_Formatter):
         extras = "".join(f" {key}={value}" for key, value in self.extras(record).items())
         text = _printable(record.getMessage() + extras)
         line = f"{self.time(record)} {record.levelname.lower():7} {text}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if not record.exc_info:
+            return line
+        # Set in, so that the text of an exception cannot look like a line of its own.
+        trace = self.formatException(record.exc_info).split("\n")
+        return "\n".join([line, *(f"  {_printable(one)}" for one in trace)])
 
 
 def set_up(level: str, form: str, zone: ZoneInfo, **fields: object) -> None:

@@ -13,23 +13,44 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from codeq_grpc.core.durability import Level
-from codeq_grpc.core.principal import ROLES, TENANT_NAME, Principal
+from codeq_grpc.core.principal import ROLES, Principal, Scope
+from codeq_grpc.core.quotas import Tenants
+from codeq_grpc.identity_settings import TokenEntry
+from codeq_grpc.issuer_settings import IdentityClaims, IssuerEntry, check_identities
+from codeq_grpc.tenant_settings import QuotasEntry, check_tenants, read_tenants
+from codeq_grpc.transport_settings import TransportSettings
+
+if TYPE_CHECKING:
+    from codeq_grpc.core.claims import Issuer, Lookup
 
 _BARE: Final = ("PORT", "REDIS_ADDR", "IDENTITY_SERVICE_URL", "IDENTITY_SERVICE_API_KEY")
+_STRUCTURED: Final = frozenset(
+    {
+        *("tokens", "roles", "issuers", "identity_claims", "certificates"),
+        *("tenants", "tenant_defaults"),
+    }
+)
+"""Settings that stand in the environment as JSON."""
 _ADDRESS: Final = re.compile(r"[^/@?#\s]+")
 """A host, and a port or none."""
 _OTHERS: Final = frozenset(
     {
         *("CODEQ_CONFIG", "CODEQ_ADDRESS", "CODEQ_TOKEN"),
+        *("CODEQ_TLS", "CODEQ_CA_FILE", "CODEQ_CERT_FILE", "CODEQ_KEY_FILE"),
         *("CODEQ_TASK_ID", "CODEQ_COMMAND", "CODEQ_ATTEMPT", "CODEQ_FENCE"),
     }
 )
@@ -50,50 +71,10 @@ class SettingsError(Exception):
     """The settings are not valid; the message says which and why."""
 
 
-class TokenEntry(BaseModel):
-    """One known token."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    subject: str = Field(min_length=1, max_length=128)
-    tenant: str
-    roles: tuple[str, ...] = Field(min_length=1)
-
-    @field_validator("tenant")
-    @classmethod
-    def _tenant(cls, value: str) -> str:
-        if not TENANT_NAME.fullmatch(value):
-            message = "must be 1 to 64 letters, digits and ._- characters"
-            raise ValueError(message)
-        return value
-
-    @field_validator("roles")
-    @classmethod
-    def _roles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = sorted(set(value) - set(ROLES))
-        if unknown:
-            message = f"unknown role {unknown[0]!r}, known are {', '.join(ROLES)}"
-            raise ValueError(message)
-        return value
-
-    def principal(self) -> Principal:
-        """Who this token is."""
-        scopes = frozenset(scope for role in self.roles for scope in ROLES[role])
-        return Principal(subject=self.subject, tenant=self.tenant, scopes=scopes)
-
-
-class Settings(BaseModel):
+class Settings(TransportSettings):
     """Settings of a server. Times in the unit their name says."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
     env: str = "production"
-    grpc_host: str = Field("127.0.0.1")
-    grpc_port: int = Field(50051, ge=0, le=65535)
-    grpc_engine: Literal["auto", "native", "grpcio"] = Field("auto")
-    http_host: str = Field("127.0.0.1")
-    http_port: int = Field(8080, ge=0, le=65535)
     redis_url: str = Field("")
     redis_addr: str = Field("localhost:6379")
     store_timeout_seconds: float = Field(5.0, gt=0, le=60)
@@ -101,6 +82,10 @@ class Settings(BaseModel):
     durability: Level = Level.D1
     tokens_file: Path | None = Field(None)
     tokens: tuple[TokenEntry, ...] = ()
+    roles: dict[str, tuple[Scope, ...]] = Field(default_factory=dict)
+    tenants: dict[str, QuotasEntry] = Field(default_factory=dict)
+    tenant_defaults: QuotasEntry = Field(default_factory=QuotasEntry)
+    strict_tenants: bool = False
     timezone: str = "UTC"
     log_level: Literal["debug", "info", "warning", "error"] = Field("info")
     log_format: Literal["json", "text"] = Field("json")
@@ -113,6 +98,7 @@ class Settings(BaseModel):
     max_calls_per_address: int = Field(3_000, ge=1)
     max_request_bytes: int = Field(32 << 20, ge=8 << 20)
     max_request_bytes_per_principal: int = Field(24 << 20, ge=8 << 20)
+    max_working: int = Field(32, ge=1)
     max_streams: int = Field(2_000, ge=1)
     max_streams_per_principal: int = Field(1_500, ge=1)
     max_streams_per_address: int = Field(1_500, ge=1)
@@ -122,18 +108,24 @@ class Settings(BaseModel):
     max_failures_per_second: int = Field(20, ge=1)
     max_stream_age_seconds: float = Field(0.0, ge=0)
     drain_seconds: float = Field(20.0, ge=0)
+    audit: Literal["changes", "all"] = Field("changes")
+    audit_retention_days: float = Field(90.0, gt=0, le=3_653)
     reflection: bool = False
     reuse_port: bool = Field(False)
-    processes: int = Field(1, ge=1, le=256)
     identity_service_url: str = Field("")
-    identity_service_api_key: str = Field("")
+    identity_service_api_key: str = Field("", repr=False)
+    identity_claims: IdentityClaims = Field(
+        default_factory=lambda: IdentityClaims.model_validate({})
+    )
+    issuers: tuple[IssuerEntry, ...] = Field((), max_length=32)
+    allow_http_identities: bool = False
 
     @field_validator("timezone")
     @classmethod
     def _timezone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             message = f"{value!r} is not an IANA time zone"
             raise ValueError(message) from error
         return value
@@ -146,6 +138,11 @@ class Settings(BaseModel):
             raise ValueError(
                 "must be redis://HOST:PORT/DATABASE, rediss:// the same, or unix:///PATH"
             )
+        if "ssl_" in urlsplit(value).query:
+            raise ValueError(
+                "may have no options of TLS: redis_ca_file and its siblings are settings, and the"
+                " store's certificate is always verified"
+            )
         return value
 
     @field_validator("redis_addr")
@@ -154,6 +151,62 @@ class Settings(BaseModel):
         if not _ADDRESS.fullmatch(value) or not _names_a_store(f"redis://{value}"):
             raise ValueError("must be HOST:PORT; a URL goes into redis_url")
         return value
+
+    @field_validator("tenants", mode="before")
+    @classmethod
+    def _tenants(cls, value: Any) -> Any:
+        return read_tenants(value)
+
+    @field_validator("roles")
+    @classmethod
+    def _roles(cls, value: dict[str, tuple[Scope, ...]]) -> dict[str, tuple[Scope, ...]]:
+        known = sorted(set(value) & set(ROLES))
+        if known:
+            message = f"{known[0]!r} is a role that codeQ has already; take another name"
+            raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _known_roles(self) -> Self:
+        roles = self.all_roles()
+        listed = [(f"tokens.{i}", entry) for i, entry in enumerate(self.tokens)]
+        seen: set[str] = set()
+        for where, token in listed:
+            if token.sha256 in seen:
+                raise ValueError(f"{where}.sha256: is there twice")
+            seen.add(token.sha256)
+        certified = [(f"certificates.{i}", entry) for i, entry in enumerate(self.certificates)]
+        for where, entry in (*listed, *certified):
+            unknown = entry.unknown_role(roles)
+            if unknown is not None:
+                known = ", ".join(roles)
+                raise ValueError(f"{where}.roles: unknown role {unknown!r}, known are {known}")
+            if not entry.granted(roles):
+                raise ValueError(f"{where}.roles: must have roles, or scopes beside them")
+        service = (self.identity_service_url, self.identity_claims)
+        check_identities(self.issuers, service, roles, allow_http=self.allow_http_identities)
+        return self
+
+    @model_validator(mode="after")
+    def _store_by_tls(self) -> Self:
+        files = self.redis_ca_file or self.redis_cert_file
+        if files and not self.store_url().startswith("rediss:"):
+            raise ValueError("redis_ca_file, redis_cert_file: need a redis_url of rediss://")
+        return self
+
+    @model_validator(mode="after")
+    def _known_tenants(self) -> Self:
+        check_tenants(
+            self.tenants,
+            self.tenant_defaults,
+            strict=self.strict_tenants,
+            payload_bytes=self.max_payload_bytes,
+        )
+        return self
+
+    def all_roles(self) -> dict[str, frozenset[Scope]]:
+        """Role -> scopes: those that codeQ has and those of the settings."""
+        return {**ROLES, **{name: frozenset(scopes) for name, scopes in self.roles.items()}}
 
     def store_url(self) -> str:
         """Where the store is."""
@@ -169,9 +222,30 @@ class Settings(BaseModel):
         of_principal = getattr(self, f"{name}_per_principal")
         return getattr(self, name), of_principal, getattr(self, f"{name}_per_address")
 
+    def tenant_rules(self) -> Tenants:
+        """Who is served, and what each may have."""
+        named = {name: entry.quotas() for name, entry in self.tenants.items()}
+        return Tenants(named, self.tenant_defaults.quotas(), strict=self.strict_tenants)
+
     def principals(self) -> dict[str, Principal]:
         """Known tokens: SHA-256 -> principal."""
-        return {entry.sha256: entry.principal() for entry in self.tokens}
+        roles = self.all_roles()
+        return {entry.sha256: entry.principal(roles) for entry in self.tokens}
+
+    def known_issuers(self) -> list[Issuer]:
+        """Who signs tokens."""
+        roles = self.all_roles()
+        return [entry.known(roles) for entry in self.issuers]
+
+    def lookup(self) -> Lookup | None:
+        """The identity service, if there is one."""
+        url, key = self.identity_service_url, self.identity_service_api_key
+        return self.identity_claims.lookup(url, key, self.all_roles()) if url else None
+
+    def certified(self) -> dict[str, Principal]:
+        """Known client certificates: name -> principal."""
+        roles = self.all_roles()
+        return {entry.name: entry.principal(roles) for entry in self.certificates}
 
 
 def _names_a_store(url: str) -> bool:
@@ -231,16 +305,18 @@ def _environment() -> dict[str, Any]:
         if field in Settings.model_fields:
             found[field] = value
         elif not _is_of_others(name):
-            unknown.append(f"{name}: {_SAID['extra_forbidden']}{_nearest(field)}")
+            nearest = _nearest(field)
+            hint = f", did you mean CODEQ_{nearest.upper()}?" if nearest else ""
+            unknown.append(f"{name}: {_SAID['extra_forbidden']}{hint}")
     if unknown:
         raise SettingsError(f"settings are not valid: {'; '.join(unknown)}")
     if "http_port" in found:
         found.pop("port", None)
-    if "tokens" in found:
+    for name in _STRUCTURED & found.keys():
         try:
-            found["tokens"] = json.loads(found["tokens"])
+            found[name] = json.loads(found[name])
         except ValueError as error:
-            message = f"CODEQ_TOKENS is not JSON: {error}"
+            message = f"CODEQ_{name.upper()} is not JSON: {error}"
             raise SettingsError(message) from error
     return found
 
@@ -251,8 +327,7 @@ def _is_of_others(name: str) -> bool:
 
 
 def _nearest(field: str) -> str:
-    found = difflib.get_close_matches(field, Settings.model_fields, n=1)
-    return f", did you mean CODEQ_{found[0].upper()}?" if found else ""
+    return next(iter(difflib.get_close_matches(field, Settings.model_fields, n=1)), "")
 
 
 def _canonical(given: dict[str, Any]) -> dict[str, Any]:
@@ -291,8 +366,12 @@ def load_settings(config: Path | None = None, /, **given: Any) -> Settings:
 
 def _explain(error: ValidationError) -> str:
     # The input is left out: it may be a secret.
-    lines = [
-        f"{'.'.join(map(str, e['loc']))}: {_SAID.get(e['type'], e['msg'].removeprefix(_RAISED))}"
-        for e in error.errors()
-    ]
+    lines = []
+    for found in error.errors():
+        place = [".".join(map(str, found["loc"]))] if found["loc"] else []
+        said = _SAID.get(found["type"], found["msg"].removeprefix(_RAISED))
+        if found["type"] == "extra_forbidden" and len(found["loc"]) == 1:
+            nearest = _nearest(place[0])
+            said += f", did you mean {nearest}?" if nearest else ""
+        lines.append(": ".join([*place, said]))
     return "settings are not valid: " + "; ".join(lines)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from codeq_grpc.broker.selecting import Searches
     from codeq_grpc.broker.wakeups import Waiters
+    from codeq_grpc.core.principal import Reach
     from codeq_grpc.core.records import Filter
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.registry import Registry
@@ -84,10 +85,10 @@ class Bulk:
         self._waiters = waiters
         self._owed = owed
 
-    async def cancel(self, tenant: str, task_ids: Sequence[str], wish: Cancel) -> Done:
+    async def cancel(self, reach: Reach, task_ids: Sequence[str], wish: Cancel) -> Done:
         """Cancels these tasks."""
         done = Done()
-        for queue, group in (await self._by_queue(tenant, task_ids, done)).items():
+        for queue, group in (await self._by_queue(reach, task_ids, done)).items():
             async for part in _parts(group):
                 states = await self._cancel_part(queue, [name for _, name in part], wish, done)
                 for (index, name), (word, state) in zip(part, states, strict=True):
@@ -121,10 +122,10 @@ class Bulk:
         self._waiters.tell_cancel(owned, wish.reason)
         return [(result.word, result.state) for result in results]
 
-    async def redrive(self, tenant: str, task_ids: Sequence[str], spread_ms: int) -> Done:
+    async def redrive(self, reach: Reach, task_ids: Sequence[str], spread_ms: int) -> Done:
         """Makes these tasks claimable again."""
         done, spread = Done(), Spread(spread_ms)
-        for queue, group in (await self._by_queue(tenant, task_ids, done)).items():
+        for queue, group in (await self._by_queue(reach, task_ids, done)).items():
             async for part in _parts(group):
                 states = await self._redrive_part(queue, [name for _, name in part], spread, done)
                 for (index, name), (word, state) in zip(part, states, strict=True):
@@ -152,11 +153,11 @@ class Bulk:
         return states
 
     async def _by_queue(
-        self, tenant: str, task_ids: Sequence[str], done: Done
+        self, reach: Reach, task_ids: Sequence[str], done: Done
     ) -> dict[Queue, list[_Member]]:
         groups: dict[Queue, list[_Member]] = {}
         for index, task_id in enumerate(task_ids):
-            found = await self._registry.of_task(tenant, task_id)
+            found = await self._registry.of_task(reach, task_id)
             if found is None:
                 done.failures[index] = not_found(task_id)
             else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import StoreUnavailable
+from codeq_grpc.core.principal import Reach
 from codeq_grpc.core.task import TaskState
 from codeq_grpc.store.outbox import Entry, Resolution
 
@@ -82,7 +83,7 @@ class Dependencies:
             return set()
         task_id = queue.task_id(entry.name)
         states = dict.fromkeys(entry.others, 0)
-        for parent, members in (await self._by_queue(queue.tenant, entry.others)).items():
+        for parent, members in (await self._by_queue(Reach(queue.tenant), entry.others)).items():
             names = [name for _, name in members]
             followed = await self._outbox.follow(parent, task_id, names)
             states.update(zip((other for other, _ in members), followed, strict=True))
@@ -107,7 +108,7 @@ class Dependencies:
         completed = entry.state == TaskState.COMPLETED
         error = b"" if completed else self._failed(task_id, entry.state)
         owing: set[Queue] = set()
-        for child, members in (await self._by_queue(queue.tenant, entry.others)).items():
+        for child, members in (await self._by_queue(Reach(queue.tenant), entry.others)).items():
             for at in range(0, len(members), limits.SCRIPT_BATCH):
                 part = members[at : at + limits.SCRIPT_BATCH]
                 told = [Resolution(name, [task_id], error) for _, name in part]
@@ -116,11 +117,11 @@ class Dependencies:
         return owing
 
     async def _by_queue(
-        self, tenant: str, task_ids: Sequence[str]
+        self, reach: Reach, task_ids: Sequence[str]
     ) -> dict[Queue, list[tuple[str, bytes]]]:
         groups: dict[Queue, list[tuple[str, bytes]]] = {}
         for task_id in task_ids:
-            found = await self._registry.of_task(tenant, task_id)
+            found = await self._registry.of_task(reach, task_id)
             if found is not None:
                 groups.setdefault(found[0], []).append((task_id, found[1]))
         return groups

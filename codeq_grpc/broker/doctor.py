@@ -19,10 +19,12 @@ from codeq_grpc.broker.pace import rest
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.findings import Look
+from codeq_grpc.core.principal import Reach
 from codeq_grpc.store.examining import ENTRIES, PARTS, Suspect
+from codeq_grpc.store.keys import API_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from codeq_grpc.core.findings import Finding
     from codeq_grpc.store.examining import Blocked, Examining, Pending
@@ -114,6 +116,11 @@ class Doctor:
             self.reads_queues = self.reads_queues and "numbers" not in left
             yield look
 
+    async def examine_keys(self) -> AsyncIterator[Look]:
+        """Steps over API keys, in an order in which what mends one is seen in the next."""
+        async for look in self._till_none_is_mended(Doctor._keys_pass):
+            yield look
+
     async def examine(self, queue: Queue) -> AsyncIterator[Look]:
         """Steps over one queue."""
         async for look in self._till_none_is_mended(partial(Doctor._pass, queue=queue)):
@@ -142,13 +149,8 @@ class Doctor:
         yield Look("", "keys", 0, findings)
         if any(map(_breaks_scripts, findings)):
             return
-        for part in ("numbers", "names"):
-            cursor = b"0"
-            while cursor:
-                began = monotonic()
-                cursor, findings = await self._examining.registry(part, cursor)
-                yield Look("", part, 0, findings)
-                await self._rest(began)
+        async for look in self._walk(self._examining.registry, ("numbers", "names", "order")):
+            yield look
         scanned = -1
         while scanned:
             began = monotonic()
@@ -157,6 +159,23 @@ class Doctor:
             await self._rest(began)
         for tenant in sorted({queue.tenant for queue in await self.queues()}):
             yield Look("", "live", 0, await self._examining.live(tenant))
+
+    async def _keys_pass(self) -> AsyncIterator[Look]:
+        async for look in self._walk(self._examining.api_keys, API_KEYS):
+            yield look
+
+    async def _walk(
+        self,
+        examine: Callable[[str, bytes], Awaitable[tuple[bytes, list[Finding]]]],
+        parts: Iterable[str],
+    ) -> AsyncIterator[Look]:
+        for part in parts:
+            cursor = b"0"
+            while cursor:
+                began = monotonic()
+                cursor, findings = await examine(part, cursor)
+                yield Look("", part, 0, findings)
+                await self._rest(began)
 
     async def _pass(self, queue: Queue) -> AsyncIterator[Look]:
         name = f"{queue.tenant}/{queue.command}"
@@ -211,7 +230,7 @@ class Doctor:
         suspects: dict[bytes, Suspect] = {}
         for one in blocked:
             for parent in one.parents:
-                place = await self._registry.of_task(queue.tenant, parent)
+                place = await self._registry.of_task(Reach(queue.tenant), parent)
                 if place is not None:
                     pairs.setdefault(place[0], []).append((place[1], one, parent))
                 else:  # its queue got another number: nobody will ever tell of it

@@ -9,7 +9,9 @@ from codeq_grpc.core.errors import QueueNotFound, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from codeq_grpc.broker.schemas import Schemas
     from codeq_grpc.broker.workers import Presence
+    from codeq_grpc.core.principal import Reach
     from codeq_grpc.core.queues import QueueSettings
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.queues import QueueStore
@@ -37,22 +39,24 @@ class Queues:
         store: QueueStore,
         reads: Reads,
         presence: Presence,
+        schemas: Schemas,
         purged: Callable[[Queue], None],
     ) -> None:
         self._registry = registry
         self._store = store
         self._reads = reads
         self._presence = presence
+        self._schemas = schemas
         self._purged = purged
 
-    async def numbers(self, tenant: str, commands: Sequence[str]) -> list[Numbers]:
+    async def numbers(self, reach: Reach, commands: Sequence[str]) -> list[Numbers]:
         """Of these queues, or of all; those that do not exist are left out."""
         if commands:
-            queues = [await self._registry.find(tenant, command) for command in commands]
+            queues = [await self._registry.find(reach.tenant, command) for command in commands]
         else:
             await self._registry.refresh()
-            queues = sorted(self._registry.known(tenant), key=lambda queue: queue.command)
-        idle = await self._presence.idle_credit(tenant)
+            queues = sorted(self._registry.within(reach), key=lambda queue: queue.command)
+        idle = await self._presence.idle_credit(reach.tenant)
         return [
             Numbers(queue.command, await self._reads.stats(queue), idle.get(queue.command, 0))
             for queue in queues
@@ -69,8 +73,8 @@ class Queues:
         """The serialised message that was stored, empty if nothing was set. Raises
         QueueNotFound.
         """
-        _, message = await self._store.settings(await self._existing(tenant, command))
-        return message
+        stored = await self._store.settings(await self._existing(tenant, command))
+        return stored.message
 
     async def update(
         self,
@@ -81,12 +85,14 @@ class Queues:
         make: bool,
     ) -> bytes:
         """Changes settings: `change` makes the new ones of the stored, and may be called again.
-        Makes the queue, or raises QueueNotFound.
+        Makes the queue, or raises QueueNotFound; raises InvalidField if the payload schema is none.
         """
+        _, named = change(b"")
+        await self._schemas.check(tenant, named.payload_schema, "queue.payload_schema")
         open_queue = self._registry.open if make else self._existing
         queue = await open_queue(tenant, command)
         for _ in range(_TRIES):
-            version, stored = await self._store.settings(queue)
+            version, stored, _ = await self._store.settings(queue)
             message, settings = change(stored)
             if await self._store.configure(queue, version, settings, message):
                 self._purged(queue)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from codeq_grpc.broker.wakeups import Waiters
+    from codeq_grpc.core.principal import Reach
     from codeq_grpc.core.records import Beat, Outcome
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.registry import Registry
@@ -37,10 +38,11 @@ def not_found(task_id: str) -> TaskNotFound:
     return TaskNotFound(f"there is no task {task_id[:64]!r}", metadata={"task_id": task_id[:64]})
 
 
-def _lost(task_id: str, fence: int) -> LeaseLost:
+def _lost(task_id: str) -> LeaseLost:
+    # Without the fence: where this stands in a log it may be one that is good elsewhere.
     return LeaseLost(
-        f"lease {fence} of task {task_id} is not the current one or has expired",
-        metadata={"task_id": task_id, "fence": str(fence)},
+        f"the lease of task {task_id} is not the current one or has expired",
+        metadata={"task_id": task_id},
     )
 
 
@@ -71,25 +73,25 @@ class Reports:
         self._owed = owed
 
     async def _by_queue(
-        self, tenant: str, items: Sequence[_T], task_id: Callable[[_T], str]
+        self, reach: Reach, items: Sequence[_T], task_id: Callable[[_T], str]
     ) -> AsyncIterator[tuple[Queue | None, list[Indexed[_T]]]]:
         """Items by queue, in pieces for one script call; None for ids of no queue."""
         groups: dict[Queue | None, list[Indexed[_T]]] = {}
         for index, item in enumerate(items):
-            found = await self._registry.of_task(tenant, task_id(item))
+            found = await self._registry.of_task(reach, task_id(item))
             queue, name = found or (None, b"")
             groups.setdefault(queue, []).append((index, name, item))
         for queue, group in groups.items():
             for at in range(0, len(group), limits.SCRIPT_BATCH):
                 yield queue, group[at : at + limits.SCRIPT_BATCH]
 
-    async def report(self, tenant: str, outcomes: Sequence[Outcome]) -> list[Applied | CodeQError]:
+    async def report(self, reach: Reach, outcomes: Sequence[Outcome]) -> list[Applied | CodeQError]:
         """What became of each outcome. A store error of a later piece is told for its items,
         since earlier ones are applied; of the first it is raised.
         """
         results: list[Applied | CodeQError] = [TaskNotFound()] * len(outcomes)
         applied = False
-        async for queue, group in self._by_queue(tenant, outcomes, lambda o: o.task_id):
+        async for queue, group in self._by_queue(reach, outcomes, lambda o: o.task_id):
             if queue is None:
                 for index, _, said in group:
                     results[index] = not_found(said.task_id)
@@ -121,10 +123,10 @@ class Reports:
                 owned.setdefault(verdict.owner, []).append((queue.number, name, said.fence))
         self._waiters.tell_over(owned, lost=False)
 
-    async def heartbeat(self, tenant: str, beats: Sequence[Beat]) -> list[Told]:
+    async def heartbeat(self, reach: Reach, beats: Sequence[Beat]) -> list[Told]:
         """Extends leases and keeps progress; tells of each that needs attention."""
         told = []
-        async for queue, group in self._by_queue(tenant, beats, lambda beat: beat.task_id):
+        async for queue, group in self._by_queue(reach, beats, lambda beat: beat.task_id):
             if queue is None:
                 told += [Told(said.task_id, said.fence, UNKNOWN, b"") for _, _, said in group]
                 continue
@@ -145,5 +147,5 @@ def _judge(said: Outcome, verdict: Verdict) -> Applied | CodeQError:
     if verdict.word == UNKNOWN:
         return not_found(said.task_id)
     if verdict.word == LOST:
-        return _lost(said.task_id, said.fence)
+        return _lost(said.task_id)
     return Applied(verdict.state, verdict.time_ms)

@@ -15,17 +15,24 @@ from codeq_grpc.core.errors import (
     IdempotencyMismatch,
     InvalidField,
     QueueFull,
+    QuotaExceeded,
+    SchemaUnavailable,
+    StoreUnavailable,
     TaskExists,
 )
 from codeq_grpc.core.records import Record
 from codeq_grpc.core.task import TERMINAL, TaskState
 from codeq_grpc.store.keys import created_ms
-from codeq_grpc.store.rows import attempts_of, pack_new
+from codeq_grpc.store.rows import attempts_of, pack_invalid, pack_new
+from codeq_grpc.store.tasks import SchemaChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from codeq_grpc.broker.backlogs import Backlogs
+    from codeq_grpc.broker.schemas import Schemas
     from codeq_grpc.broker.wakeups import Waiters
+    from codeq_grpc.core.principal import Reach
     from codeq_grpc.core.records import NewTask
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.reads import Reads, Stored
@@ -42,6 +49,8 @@ INDEXES = {
 
 
 _NOT_TRIED: Final = CodeQError()
+_TRIES: Final = 20
+"""Changes of a queue's payload schema that may come between."""
 
 
 class Enqueued(NamedTuple):
@@ -73,6 +82,13 @@ def as_record(queue: Queue, name: bytes, stored: Stored) -> Record:
     )
 
 
+class Rules(NamedTuple):
+    """What new tasks have to keep to."""
+
+    schemas: Schemas
+    backlogs: Backlogs
+
+
 class Tasks:
     """Tasks of tenants. `owed` is told of queues whose outbox got entries."""
 
@@ -83,6 +99,7 @@ class Tasks:
         reads: Reads,
         upkeep: Upkeep,
         waiters: Waiters,
+        rules: Rules,
         owed: Callable[[Queue], None],
     ) -> None:
         self._registry = registry
@@ -90,20 +107,39 @@ class Tasks:
         self._reads = reads
         self._upkeep = upkeep
         self._waiters = waiters
+        self._schemas, self._backlogs = rules
         self._owed = owed
 
     async def enqueue(
-        self, tenant: str, tasks: Sequence[NewTask], *, atomic: bool
+        self, reach: Reach, tasks: Sequence[NewTask], *, atomic: bool
     ) -> list[Enqueued | CodeQError]:
-        """Adds tasks; one script call a queue, or a piece of a queue unless `atomic`.
+        """Adds tasks, as many as the tenant may have.
 
         What is wrong with one task is told for it, or raised if `atomic`. A store error is raised
         when nothing was added, and told for its items otherwise.
         """
+        tenant, added = reach.tenant, 0
+        taken = await self._backlogs.take(tenant, len(tasks), atomic=atomic)
+        try:
+            results = await self._enqueue_all(reach, tasks[:taken], atomic=atomic)
+            added = sum(map(_may_be_new, results))
+        except (StoreUnavailable, asyncio.CancelledError):
+            added = taken
+            raise
+        finally:
+            self._backlogs.put(tenant, taken, added)
+        if taken < len(tasks):
+            results += [self._backlogs.exceeded(tenant)] * (len(tasks) - taken)
+        return results
+
+    async def _enqueue_all(
+        self, reach: Reach, tasks: Sequence[NewTask], *, atomic: bool
+    ) -> list[Enqueued | CodeQError]:
+        """One script call a queue, or a piece of a queue unless `atomic`."""
         results: list[Enqueued | CodeQError] = [_NOT_TRIED] * len(tasks)
         ready = dict(enumerate(tasks))
         if any(task.depends_on for task in tasks):
-            ready = await self._with_dependencies(tenant, tasks, results, atomic=atomic)
+            ready = await self._with_dependencies(reach, tasks, results, atomic=atomic)
         groups: dict[str, list[int]] = {}
         for index, task in ready.items():
             groups.setdefault(task.command, []).append(index)
@@ -117,10 +153,11 @@ class Tasks:
         for command, piece in pieces:
             try:
                 done = await self._enqueue_piece(
-                    tenant, command, [ready[i] for i in piece], atomic=atomic
+                    reach.tenant, command, [ready[i] for i in piece], atomic=atomic
                 )
             except CodeQError as error:
-                if not added and (len(pieces) == 1 or (command, piece) == pieces[0]):
+                of_all = atomic or not isinstance(error, QuotaExceeded)
+                if of_all and not added and (command, piece) == pieces[0]:
                     raise
                 for i in piece:
                     results[i] = error
@@ -132,7 +169,7 @@ class Tasks:
 
     async def _with_dependencies(
         self,
-        tenant: str,
+        reach: Reach,
         tasks: Sequence[NewTask],
         results: list[Enqueued | CodeQError],
         *,
@@ -143,7 +180,7 @@ class Tasks:
         cycles.
         """
         asked = {task_id for task in tasks for task_id in task.depends_on}
-        states = await self._states(tenant, asked) if asked else {}
+        states = await self._states(reach, asked) if asked else {}
         ready: dict[int, NewTask] = {}
         for i, task in enumerate(tasks):
             unknown = [j for j, task_id in enumerate(task.depends_on) if not states[task_id]]
@@ -158,11 +195,11 @@ class Tasks:
             ready[i] = task._replace(depends_on=tuple(dict.fromkeys(left)))
         return ready
 
-    async def _states(self, tenant: str, task_ids: set[str]) -> dict[str, int]:
+    async def _states(self, reach: Reach, task_ids: set[str]) -> dict[str, int]:
         states = dict.fromkeys(task_ids, 0)
         groups: dict[Queue, list[tuple[str, bytes]]] = {}
         for task_id in task_ids:
-            found = await self._registry.of_task(tenant, task_id)
+            found = await self._registry.of_task(reach, task_id)
             if found is not None:
                 groups.setdefault(found[0], []).append((task_id, found[1]))
         for queue, members in groups.items():
@@ -176,19 +213,38 @@ class Tasks:
         self, tenant: str, command: str, tasks: Sequence[NewTask], *, atomic: bool
     ) -> list[Enqueued | CodeQError]:
         queue = await self._registry.open(tenant, command)
-        added = await self._store.enqueue(queue, [pack_new(task) for task in tasks], atomic=atomic)
+        added, faults = await self._add(queue, tasks, atomic=atomic)
         if added.owed:
             self._owed(queue)
-        results = [_result(queue, i, task, added) for i, task in enumerate(tasks)]
+        results = [
+            faults[i] if _is_invalid(i, added) else _result(queue, i, task, added)
+            for i, task in enumerate(tasks)
+        ]
         if added.refused:
             raise next(result for result in results if isinstance(result, CodeQError))
         return results
 
-    async def get(self, tenant: str, task_id: str, *, full: bool, wait: float) -> Record:
+    async def _add(
+        self, queue: Queue, tasks: Sequence[NewTask], *, atomic: bool
+    ) -> tuple[Added, dict[int, CodeQError]]:
+        """What was added under the queue's payload schema, and what is wrong with payloads."""
+        for _ in range(_TRIES):
+            known = self._schemas.known(queue)
+            faults = await self._schemas.faults(queue.tenant, known, tasks)
+            new = [(pack_invalid if i in faults else pack_new)(t) for i, t in enumerate(tasks)]
+            try:
+                added = await self._store.enqueue(queue, new, atomic=atomic, schema=known.label)
+            except SchemaChanged:
+                await self._schemas.learn(queue)
+            else:
+                return added, faults
+        raise SchemaUnavailable("the payload schema of the queue changes too often")
+
+    async def get(self, reach: Reach, task_id: str, *, full: bool, wait: float) -> Record:
         """One task, when it has ended or after `wait` seconds; raises TaskNotFound."""
         if not task_id:
             raise InvalidField.at("task_id", "must be set")
-        found = await self._registry.of_task(tenant, task_id)
+        found = await self._registry.of_task(reach, task_id)
         if found is None:
             raise not_found(task_id)
         queue, name = found
@@ -218,14 +274,14 @@ class Tasks:
             leave()
 
     async def cleanup(
-        self, tenant: str, *, before_ms: int, states: frozenset[TaskState], limit: int
+        self, reach: Reach, *, before_ms: int, states: frozenset[TaskState], limit: int
     ) -> tuple[int, int]:
         """Deletes up to `limit` tasks that ended before a time (0: now); how many, and the time."""
         await self._registry.refresh()
         indexes = "".join(INDEXES[state] for state in sorted(states or TERMINAL))
         # Without a queue there is no store's clock to tell; nothing was deleted by this one.
         deleted, used = 0, before_ms or int(now().timestamp() * 1000)
-        for queue in self._registry.known(tenant):
+        for queue in self._registry.within(reach):
             more = True
             while more and deleted < limit:
                 used, count, more = await self._upkeep.prune(
@@ -240,11 +296,22 @@ class Tasks:
         return deleted, used
 
 
+def _may_be_new(result: Enqueued | CodeQError) -> bool:
+    if isinstance(result, CodeQError):
+        return isinstance(result, StoreUnavailable)
+    return result.created
+
+
 def _state_of(task: NewTask, now_ms: int) -> TaskState:
     if task.depends_on:
         return TaskState.BLOCKED
     later = task.when < 0 or task.when > now_ms
     return TaskState.SCHEDULED if later else TaskState.PENDING
+
+
+def _is_invalid(index: int, added: Added) -> bool:
+    special = added.specials.get(index)
+    return special is not None and special.word == b"INVALID"
 
 
 def _result(queue: Queue, index: int, task: NewTask, added: Added) -> Enqueued | CodeQError:

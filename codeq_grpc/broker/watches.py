@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from codeq_grpc.broker.background import Background
     from codeq_grpc.broker.wakeups import Waiters
+    from codeq_grpc.core.principal import Reach
     from codeq_grpc.core.records import Record
     from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.reads import Reads
@@ -95,12 +96,12 @@ class Watches:
         self._draining = False
 
     async def by_ids(
-        self, tenant: str, task_ids: Sequence[str], send: Callable[[Changes], Awaitable[None]]
+        self, reach: Reach, task_ids: Sequence[str], send: Callable[[Changes], Awaitable[None]]
     ) -> None:
         """Tells of these tasks till cancelled. Raises TaskNotFound."""
         only: dict[Queue, set[bytes]] = {}
         for task_id in task_ids:
-            found = await self._registry.of_task(tenant, task_id)
+            found = await self._registry.of_task(reach, task_id)
             if found is None:
                 raise not_found(task_id)
             only.setdefault(found[0], set()).add(found[1])

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from codeq_grpc.core.clock import monotonic, now
 from codeq_grpc.core.errors import CodeQError
+from codeq_grpc.core.principal import Reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -139,8 +140,9 @@ class Presence:
             found.setdefault(worker.tenant, []).append(worker)
         return found
 
-    async def workers(self, tenant: str, command: str) -> list[Worker]:
-        """Live workers of a tenant that serve a queue, or any; by name."""
+    async def workers(self, reach: Reach, command: str) -> list[Worker]:
+        """Live workers that serve a queue, or any within reach, without their others; by name."""
+        tenant = reach.tenant
         reports = await self._store.read(tenant)
         found = [
             worker
@@ -153,12 +155,15 @@ class Presence:
             found.append(worker)
         if command:
             found = [worker for worker in found if command in worker.commands]
+        if reach.patterns:
+            seen = [(worker, [c for c in worker.commands if reach.has(c)]) for worker in found]
+            found = [replace(worker, commands=commands) for worker, commands in seen if commands]
         return sorted(found, key=lambda worker: (worker.worker_id, worker.connected_ms))
 
     async def idle_credit(self, tenant: str) -> dict[str, int]:
         """Command -> tasks that waiting workers could take."""
         credit: dict[str, int] = {}
-        for worker in await self.workers(tenant, ""):
+        for worker in await self.workers(Reach(tenant), ""):
             for command in worker.commands:
                 credit[command] = credit.get(command, 0) + worker.idle
         return credit

@@ -15,6 +15,7 @@ from codeq_grpc import logs
 from codeq_grpc.cli.running import collect_seldom, give_memory_back, silence_grpc
 from codeq_grpc.processes.channel import Channel
 from codeq_grpc.processes.orphans import die, die_with_parent
+from codeq_grpc.transport.certificates import BadCertificate
 
 if TYPE_CHECKING:
     from codeq_grpc.app import App
@@ -40,7 +41,7 @@ async def _main(sock: socket.socket) -> int:
     stop = _stop_of_signals()
     try:
         await _serve(orders, channel, stop)
-    except (OSError, ImportError) as error:
+    except (BadCertificate, OSError, ImportError) as error:
         channel.send({"failed": str(error)})
         await channel.close()
         return 1

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from codeq_grpc.core.ports import Ports
 
 _TENANT = "dev"
+_LOOPBACK = {
+    **dict.fromkeys(("grpc_host", "http_host"), "127.0.0.1"),
+    **dict.fromkeys(("tls_cert_file", "tls_key_file", "tls_client_ca_file")),
+    **dict.fromkeys(("redis_ca_file", "redis_cert_file", "redis_key_file")),
+    "certificates": (),
+}
+"""Whatever the environment says: its token allows everything, and its store is its own."""
 
 
 @click.command()
@@ -115,7 +122,12 @@ async def _run(state_dir: Path, token: str, given: dict[str, Any]) -> None:
     level = Level(given["durability"])
     async with stopped_by_signals() as stop, embedded_store(state_dir, level) as url:
         settings = load_settings(
-            env="dev", redis_url=url, tokens=[entry], reflection=True, log_format="text", **given
+            env="dev",
+            redis_url=url,
+            tokens=[entry],
+            reflection=True,
+            log_format="text",
+            **{**_LOOPBACK, **given},
         )
         await serve_until_stopped(settings, stop, ready)
     click.echo("stopped; the tasks are kept", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,7 @@ def doctor(
     time, also while servers work. Exit code 0: nothing is wrong, or no longer; 1: something is.
     """
     from codeq_grpc.settings import SettingsError, load_settings
+    from codeq_grpc.transport.certificates import BadCertificate
 
     mode = _mode(repair=repair, restore=restore, discard=discard)
     try:
@@ -77,8 +79,20 @@ def doctor(
     try:
         asyncio.run(_run(settings, wanted, report, mode))
     except CodeQError as error:
-        raise Failure(describe(error)) from error
+        raise Failure(describe(error) + _hint(error.message)) from error
+    except BadCertificate as error:
+        raise Failure(str(error)) from error
     return report.close()
+
+
+def _hint(message: str) -> str:
+    """What the store says of a user who may not do something, in a script or without one."""
+    if not re.search("no permissions|can't (run|access)", message):
+        return ""
+    return (
+        " The store's user may not do what the doctor does: docs/operations.md has the line for"
+        " one who may."
+    )
 
 
 def _mode(*, repair: bool, restore: bool, discard: bool) -> Mode:
@@ -169,6 +183,8 @@ async def _run(settings: Settings, wanted: Sequence[str], report: _Report, mode:
 
     async with doctor(settings, mode) as looking:
         async for look in looking.examine_registry():
+            report.add(look)
+        async for look in looking.examine_keys():
             report.add(look)
         if not looking.reads_queues:
             return

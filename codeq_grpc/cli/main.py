@@ -12,6 +12,8 @@ import sys
 import click
 
 from codeq_grpc import __version__
+from codeq_grpc.cli.api_keys import keys
+from codeq_grpc.cli.audit import audit
 from codeq_grpc.cli.bench import bench
 from codeq_grpc.cli.dev import dev
 from codeq_grpc.cli.doctor import doctor
@@ -32,7 +34,10 @@ def codeq() -> None:
     """Work with codeQ, a task queue in front of Redis or Valkey."""
 
 
-for command in (dev, enqueue, work, queues, tasks, workers, top, serve, token, doctor, bench):
+for command in (
+    *(dev, enqueue, work, queues, tasks, workers, top, audit),
+    *(keys, serve, token, doctor, bench),
+):
     codeq.add_command(command)
 
 

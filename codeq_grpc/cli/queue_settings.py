@@ -60,6 +60,7 @@ PARSERS: Final[dict[str, Callable[[str], object]]] = {
     "max_in_progress_per_key": _whole,
     "max_claims_per_second": _real,
     "max_backlog": _whole,
+    "payload_schema": str,
     "retry_policy.max_attempts": _whole,
     "retry_policy.initial_backoff": duration,
     "retry_policy.max_backoff": duration,
@@ -68,6 +69,8 @@ PARSERS: Final[dict[str, Callable[[str], object]]] = {
     "retry_policy.non_retryable_error_types": _types,
 }
 """Key -> how its value is read."""
+_SHOWN_CHARS: Final = 60
+"""Of a schema; a longer one is told by its size."""
 _LIMITS: Final = frozenset(key for key in PARSERS if key.startswith("max_"))
 """Of these, 0 is no limit."""
 
@@ -128,6 +131,8 @@ def _as_message(key: str, value: object) -> object:
 def _shown(key: str, value: Any) -> str:
     if key in _LIMITS and not value:
         return "no limit"
+    if isinstance(value, str):
+        return _schema(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
@@ -135,6 +140,13 @@ def _shown(key: str, value: Any) -> str:
     if hasattr(value, "ToMilliseconds"):
         return span(value.ToMilliseconds())
     return ", ".join(value) or "none"
+
+
+def _schema(text: str) -> str:
+    if not text:
+        return "none"
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN_CHARS else f"{len(text.encode()):,} bytes (see --json)"
 
 
 def span(milliseconds: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -11,6 +11,7 @@ from codeq_grpc.cli import asking, queue_settings
 from codeq_grpc.cli.connection import connected
 from codeq_grpc.cli.groups import Lists
 from codeq_grpc.cli.values import text
+from codeq_grpc.core import limits
 
 if TYPE_CHECKING:
     from codeq.v1.queue_pb2 import Queue, QueueStats
@@ -76,20 +77,32 @@ def show(command: str, connection: Connection) -> None:
 
 @queues.command("set", epilog=f"Keys: {', '.join(queue_settings.PARSERS)}")
 @click.argument("command", type=text)
-@click.argument(
-    "changes", metavar="KEY=VALUE...", nargs=-1, required=True, type=queue_settings.change
+@click.argument("changes", metavar="KEY=VALUE...", nargs=-1, type=queue_settings.change)
+@click.option(
+    "--payload-schema",
+    "schema",
+    metavar="FILE",
+    type=click.File(encoding="utf-8"),
+    help="JSON Schema that payloads must satisfy from now on; - is standard input.",
 )
 @connected
 def set_settings(
-    command: str, changes: tuple[queue_settings.Change, ...], connection: Connection
+    command: str,
+    changes: tuple[queue_settings.Change, ...],
+    schema: IO[str] | None,
+    connection: Connection,
 ) -> None:
     """Change settings of a queue.
 
     It is made if need be.
 
     Durations are written as 90s, 5m or 24h; KEY=default goes back to the default of the server.
-    The change holds at once, on every server.
+    The change holds at once, on every server. Tasks that are there already are not checked again.
     """
+    if schema is not None:
+        changes += (_schema_of(schema),)
+    if not changes:
+        raise click.UsageError("what is to change? name KEY=VALUE or --payload-schema")
     keys = [key for key, _ in changes]
     if len(set(keys)) < len(keys):
         raise click.UsageError("a key is there twice")
@@ -103,6 +116,16 @@ def set_settings(
     for key, value in queue_settings.rows(queue):
         if key in keys:
             click.echo(f"{key}={value}")
+
+
+def _schema_of(file: IO[str]) -> queue_settings.Change:
+    try:
+        found = file.read(limits.SCHEMA_BYTES + 1)
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{file.name} is not UTF-8") from None
+    if not found:
+        raise click.UsageError(f"{file.name} is empty; payload_schema=default removes a schema")
+    return queue_settings.Change("payload_schema", found)
 
 
 @queues.command()

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from codeq_grpc.core.ports import Ports
     from codeq_grpc.settings import Settings
-
-_log = logging.getLogger("codeq_grpc.serve")
 
 
 @click.command()
@@ -32,6 +28,7 @@ def serve(config: Path | None, **options: int | None) -> None:
     from codeq_grpc.cli.running import silence_grpc
     from codeq_grpc.processes.supervisor import GaveUp
     from codeq_grpc.settings import SettingsError, load_settings
+    from codeq_grpc.transport.certificates import BadCertificate
 
     silence_grpc()
     given = {name: value for name, value in options.items() if value is not None}
@@ -39,23 +36,25 @@ def serve(config: Path | None, **options: int | None) -> None:
         settings = load_settings(config, **given)
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
-    if not settings.tokens:
+    if not (
+        settings.tokens
+        or settings.certificates
+        or settings.issuers
+        or settings.identity_service_url
+    ):
         raise click.UsageError(
             "no token is configured, so nobody could call: make one with `codeq token` and name "
-            "its file in CODEQ_TOKENS_FILE. For a try-out, run `codeq dev`."
+            "its file in CODEQ_TOKENS_FILE, or name who signs tokens in CODEQ_ISSUERS. For a "
+            "try-out, run `codeq dev`."
         )
     try:
         asyncio.run(_serve(settings))
-    except (ImportError, OSError, GaveUp) as error:
+    except (BadCertificate, ImportError, OSError, GaveUp) as error:
         raise click.ClickException(str(error)) from error
 
 
 async def _serve(settings: Settings) -> None:
     from codeq_grpc.cli.running import serve_until_stopped, stopped_by_signals
 
-    def ready(_: Ports) -> None:
-        if settings.identity_service_url:
-            _log.warning("identity_service_url is accepted but not used yet: tokens decide")
-
     async with stopped_by_signals() as stop:
-        await serve_until_stopped(settings, stop, ready)
+        await serve_until_stopped(settings, stop, lambda _: None)

@@ -15,6 +15,7 @@ import click
 from codeq_grpc.cli import documents
 from codeq_grpc.client import ServerUnavailable
 from codeq_grpc.core import clock
+from codeq_grpc.core.errors import CodeQError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,8 +92,14 @@ class Working:
         """Says so if there is no server: a worker waits for one, its user may not know."""
         try:
             await client.ready(_PATIENCE)
-        except ServerUnavailable as error:
-            _say(f"waiting: {self._connection.explain(error)}")
+        except ServerUnavailable:
+            # Any call learns why, and of no other does it matter what it would answer.
+            try:
+                await client.get_task("")
+            except ServerUnavailable as error:
+                _say(f"waiting: {self._connection.explain(error)}")
+            except CodeQError:
+                return
 
     async def _show(self) -> None:
         if sys.stderr.isatty() and not self._connection.as_json and _in_foreground():

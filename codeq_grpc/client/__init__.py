@@ -30,6 +30,7 @@ from codeq_grpc.client.queues import QueueSettings
 from codeq_grpc.client.selections import CancelTotal, RedriveTotal
 from codeq_grpc.client.specs import Span, SpecOptions, duration, spec
 from codeq_grpc.client.sync import SyncClient
+from codeq_grpc.client.tls import tls_credentials
 
 __all__ = [
     "ENDED",
@@ -61,4 +62,5 @@ __all__ = [
     "duration",
     "encode",
     "spec",
+    "tls_credentials",
 ]

@@ -14,6 +14,10 @@ from codeq_grpc import __version__
 from codeq_grpc.core import limits
 
 _SCHEME: Final = re.compile(r"^[a-z][a-z0-9+.-]*:/*")
+_HERE: Final = re.compile(
+    r"(?:dns:(?:///)?|ipv4:|ipv6:)?(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?"
+)
+"""One target, and it is on this machine."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,6 +48,7 @@ IDEMPOTENT: Final = (
     "PauseQueue",
     "ResumeQueue",
     "ListWorkers",
+    "ListAuditEvents",
     "Heartbeat",
     "Complete",
     "Fail",
@@ -113,6 +118,20 @@ def path(method: str) -> str:
     return f"/{SERVICE_OF[method]}/{method}"
 
 
+def checked(token: str | None) -> str | None:
+    """A token that a header can carry.
+
+    Raises:
+        ValueError: It cannot; gRPC itself would end the first call with a fault of its own.
+    """
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise ValueError(
+            "the token has characters that none has, such as the end of a line; was it read with"
+            " all of its file?"
+        )
+    return token
+
+
 def metadata(token: str | None) -> tuple[Metadata, str]:
     """What goes along with a call, and the request id in it."""
     request_id = uuid.uuid4().hex
@@ -137,5 +156,8 @@ def _merged(target: str, options: Options) -> list[tuple[str, str | int]]:
         # gRPC would make the whole list the name of the server, which HTTP/2 does not allow and
         # some servers refuse (RFC 9113, 8.3.1).
         merged["grpc.default_authority"] = _SCHEME.sub("", target).split(",")[0]
+    if _HERE.fullmatch(target):
+        # gRPC would show the proxy of the environment the credential, to come back to this machine.
+        merged["grpc.enable_http_proxy"] = 0
     merged.update(options)
     return list(merged.items())

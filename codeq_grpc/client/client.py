@@ -17,8 +17,9 @@ class Client(Producing, Leasing, Looking, Operating):
         print(await client.result(task_id, timeout=60))
     ```
 
-    `timeout` is the deadline of a call in seconds; `credentials` are those of TLS, without
-    them the connection is plain text; `wait_for_ready` makes calls wait for a server that is
+    A target is `host:port` or `unix:///path`. `timeout` is the deadline of a call in seconds;
+    `credentials` are those of TLS, e.g. of `tls_credentials`, without them the connection is plain
+    text; `wait_for_ready` makes calls wait for a server that is
     not there yet instead of failing; `options` are gRPC channel options on top of ours.
 
     Every method raises `CodeQError`: the classes of `codeq_grpc.core.errors` for what the

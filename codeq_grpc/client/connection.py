@@ -35,7 +35,7 @@ class Connection:
         options: channels.Options = (),
     ) -> None:
         self.target = target
-        self._token = token
+        self._token = channels.checked(token)
         self._credentials = credentials
         self._timeout = timeout
         self._wait_for_ready = wait_for_ready

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb
-from codeq_grpc.client import filters, queues, selections
+from codeq_grpc.client import api_keys, filters, queues, selections, trails
 from codeq_grpc.client.connection import Connection
 from codeq_grpc.client.flows import call
 from codeq_grpc.client.specs import Span, aware
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncGenerator, Iterable
     from datetime import datetime
     from typing import Unpack
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Operating(Connection):
-    """Cancels, redrives and deletes tasks; sets, pauses and purges queues."""
+    """Cancels, redrives and deletes tasks; sets, pauses and purges queues; makes API keys."""
 
     async def cancel(self, task_ids: str | Iterable[str], reason: str = "") -> CancelTotal:
         """Withdraws tasks; the worker of one that is IN_PROGRESS is told and may yet complete it.
@@ -115,3 +115,51 @@ class Operating(Connection):
     async def workers(self, command: str = "") -> list[admin_pb.Worker]:
         """Live workers of one queue, or of all."""
         return await self._run(queues.workers(command))
+
+    async def audit_events(self, *, page_size: int = 200) -> AsyncGenerator[admin_pb.AuditEvent]:
+        """Who did what in the tenant, newest first.
+
+        They are read page by page, at most `page_size` (1 to 1000) at a time, as they are
+        taken. What happens meanwhile is not among them.
+        """
+        token = ""
+        while True:
+            page = await self._run(trails.audit_page(page_size, token))
+            for event in page.events:
+                yield event
+            if not (token := page.next_page_token):
+                return
+
+    async def create_api_key(
+        self,
+        name: str,
+        *,
+        roles: Iterable[str] = (),
+        scopes: Iterable[str] = (),
+        commands: Iterable[str] = (),
+        ttl: Span | None = None,
+    ) -> admin_pb.CreateApiKeyResponse:
+        """Makes a key of the caller's tenant; its `secret` is told this once.
+
+        It has the scopes of the roles and those named, for these commands (`*` stands for any
+        characters), or for all; it ends after `ttl`, or not by itself.
+
+        Raises:
+            ScopeMissing: The caller itself lacks one of the scopes.
+            CommandForbidden: The caller itself is not allowed one of the commands.
+            TooManyKeys: The tenant has 1000 already.
+        """
+        flow = api_keys.create(name, roles=roles, scopes=scopes, commands=commands, ttl=ttl)
+        return await self._run(flow)
+
+    async def api_keys(self) -> list[admin_pb.ApiKey]:
+        """The keys of the caller's tenant, the newest first."""
+        return await self._run(api_keys.every())
+
+    async def revoke_api_key(self, key_id: str, reason: str = "") -> None:
+        """Ends a key, and the calls made with it; again is fine.
+
+        Raises:
+            KeyNotFound: There is no such key, or it is another tenant's.
+        """
+        await self._run(api_keys.revoke(key_id, reason))

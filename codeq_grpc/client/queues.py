@@ -42,6 +42,8 @@ class QueueSettings(TypedDict, total=False):
     """How long ended tasks are kept, 1 s to 366 days."""
     retain_payload: bool | None
     """Keep the payload of completed tasks, too."""
+    payload_schema: str | None
+    """JSON Schema, draft 2020-12, that payloads must satisfy; at most 64 KiB."""
 
 
 def get_queue(command: str) -> Flow[Queue]:

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc
 
-from codeq_grpc.client import batches, channel as channels, ends, enqueues, errors, selections
+from codeq_grpc.client import (
+    api_keys,
+    batches,
+    channel as channels,
+    ends,
+    enqueues,
+    errors,
+    selections,
+    trails,
+)
 from codeq_grpc.client.connection import DEFAULT_TARGET
 from codeq_grpc.client.flows import Call
 from codeq_grpc.client.specs import spec
@@ -31,6 +40,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from codeq.v1 import codeq_service_pb2 as pb
+    from codeq.v1.admin_service_pb2 import ApiKey, AuditEvent, CreateApiKeyResponse
     from codeq.v1.task_pb2 import Task, TaskSpec
     from codeq_grpc.client.flows import Flow, Step, T
     from codeq_grpc.client.selections import CancelTotal
@@ -40,7 +50,8 @@ _CLOSED: Final = "the client is closed"
 
 
 class SyncClient:
-    """Adds tasks, looks at them, waits for them and cancels them, in the caller's thread.
+    """Adds tasks, looks at them, waits for them and cancels them, in the caller's thread; also
+    makes API keys.
 
     ```python
     client = SyncClient("127.0.0.1:50051", token="cq_...")
@@ -65,7 +76,7 @@ class SyncClient:
         channel: grpc.Channel | None = None,
     ) -> None:
         self.target = target
-        self._token = token
+        self._token = channels.checked(token)
         self._credentials = credentials
         self._timeout = timeout
         self._wait_for_ready = wait_for_ready
@@ -141,6 +152,36 @@ class SyncClient:
     def cancel(self, task_ids: str | Iterable[str], reason: str = "") -> CancelTotal:
         """As `Client.cancel`."""
         return self._run(selections.cancel(task_ids, reason))
+
+    def audit_events(self, *, page_size: int = 200) -> Iterator[AuditEvent]:
+        """As `Client.audit_events`."""
+        token = ""
+        while True:
+            page = self._run(trails.audit_page(page_size, token))
+            yield from page.events
+            if not (token := page.next_page_token):
+                return
+
+    def create_api_key(
+        self,
+        name: str,
+        *,
+        roles: Iterable[str] = (),
+        scopes: Iterable[str] = (),
+        commands: Iterable[str] = (),
+        ttl: Span | None = None,
+    ) -> CreateApiKeyResponse:
+        """As `Client.create_api_key`."""
+        flow = api_keys.create(name, roles=roles, scopes=scopes, commands=commands, ttl=ttl)
+        return self._run(flow)
+
+    def api_keys(self) -> list[ApiKey]:
+        """As `Client.api_keys`."""
+        return self._run(api_keys.every())
+
+    def revoke_api_key(self, key_id: str, reason: str = "") -> None:
+        """As `Client.revoke_api_key`."""
+        self._run(api_keys.revoke(key_id, reason))
 
     def _run(self, flow: Flow[T]) -> T:
         try:

@@ -8,7 +8,10 @@ A class's docstring is its default message. `metadata` travels to the caller in
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from codeq_grpc.core.principal import Principal
 
 
 class CodeQError(Exception):
@@ -49,6 +52,19 @@ class PayloadTooLarge(InvalidField):
     reason = "PAYLOAD_TOO_LARGE"
 
 
+class PayloadInvalid(InvalidField):
+    """The payload is not what the queue's payload schema allows."""
+
+    reason = "PAYLOAD_INVALID"
+
+
+class SchemaUnavailable(CodeQError):
+    """Payloads cannot be checked now, as too many others are; call again in a moment."""
+
+    reason = "SCHEMA_UNAVAILABLE"
+    default_retry_after = 1.0
+
+
 class MalformedMessage(CodeQError):
     """The request is not a valid protobuf message of its type."""
 
@@ -65,6 +81,12 @@ class QueueNotFound(CodeQError):
     """There is no such queue."""
 
     reason = "QUEUE_NOT_FOUND"
+
+
+class KeyNotFound(CodeQError):
+    """There is no such API key."""
+
+    reason = "KEY_NOT_FOUND"
 
 
 class TaskExists(CodeQError):
@@ -103,6 +125,34 @@ class QueueFull(CodeQError):
 
     reason = "QUEUE_FULL"
     default_retry_after = 5.0
+
+
+class TooManyKeys(CodeQError):
+    """The tenant has as many API keys as it may; revoke some."""
+
+    reason = "TOO_MANY_KEYS"
+    default_retry_after = 60.0
+
+
+class QuotaExceeded(CodeQError):
+    """The tenant has as much as it may."""
+
+    reason = "QUOTA_EXCEEDED"
+
+    @classmethod
+    def of(cls, quota: str, limit: int, retry_after: float | None = None) -> QuotaExceeded:
+        """The usual form; with `retry_after` if it may have more by then."""
+        return cls(
+            f"the tenant's quota of {quota} is {limit}",
+            metadata={"quota": quota, "limit": str(limit)},
+            retry_after=retry_after,
+        )
+
+
+class TenantUnknown(CodeQError):
+    """This server does not serve the credential's tenant."""
+
+    reason = "TENANT_UNKNOWN"
 
 
 class TooManyCalls(CodeQError):
@@ -153,8 +203,15 @@ class Draining(CodeQError):
     default_retry_after = 0.2
 
 
+class IdentityUnavailable(CodeQError):
+    """The credential cannot be verified now: who would tell does not answer."""
+
+    reason = "IDENTITY_UNAVAILABLE"
+    default_retry_after = 1.0
+
+
 class CredentialMissing(CodeQError):
-    """Send `authorization: Bearer <token>`."""
+    """Send `authorization: Bearer <token>` or `x-api-key: <key>`."""
 
     reason = "CREDENTIAL_MISSING"
 
@@ -165,7 +222,42 @@ class CredentialInvalid(CodeQError):
     reason = "CREDENTIAL_INVALID"
 
 
+class CredentialExpired(CodeQError):
+    """The credential was valid, and is no longer."""
+
+    reason = "CREDENTIAL_EXPIRED"
+    who: Principal | None = None
+    """Whose it was, if that is verified; for the audit trail, not for the caller."""
+
+    @classmethod
+    def of(cls, who: Principal) -> CredentialExpired:
+        """Of somebody who is known."""
+        error = cls()
+        error.who = who
+        return error
+
+
+class CredentialChanged(CodeQError):
+    """What the credential allows has changed; call again."""
+
+    reason = "CREDENTIAL_CHANGED"
+    default_retry_after = 0.1
+
+
 class ScopeMissing(CodeQError):
     """The credential does not allow this call."""
 
     reason = "SCOPE_MISSING"
+
+
+class CommandForbidden(CodeQError):
+    """The credential does not allow this command."""
+
+    reason = "COMMAND_FORBIDDEN"
+
+    @classmethod
+    def of(cls, command: str) -> CommandForbidden:
+        """The usual form, the same whether there is such a queue or not."""
+        return cls(
+            f"the credential does not allow the command {command!r}", metadata={"command": command}
+        )

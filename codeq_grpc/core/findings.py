@@ -59,6 +59,7 @@ KINDS: Final = {
         "--repair --restore makes a task of it, --repair --discard removes it",
     ),
     "unregistered": Kind(_E, "tasks of a queue that is not registered", "it is, by a new number"),
+    "bad_key": Kind(_E, "the row of an API key cannot be read", "the key is removed"),
     "misplaced": Kind(_W, "a task has an entry in an index of another state", "it is removed"),
     "stray": Kind(_W, "an entry that no task accounts for", "it is removed"),
     "body_size": Kind(_W, "a body is not of the size that its task says", "the row is set right"),

@@ -17,6 +17,7 @@ BATCH_BYTES: Final = 3 << 20
 MORE_BYTES: Final = MESSAGE_BYTES - BATCH_BYTES - (128 << 10)
 """Specs in a reply beyond which no further queue is asked: it may give one of BATCH_BYTES."""
 PAYLOAD_BYTES: Final = 1 << 20
+SCHEMA_BYTES: Final = 64 << 10
 ERROR_BYTES: Final = 160 << 10
 CHECKPOINT_BYTES: Final = 256 << 10
 HISTORY_BYTES: Final = 160 << 10
@@ -92,12 +93,26 @@ RETENTION_MIN_MS: Final = 1 * SECOND
 RETENTION_MAX_MS: Final = 366 * DAY
 
 PAGE_TASKS: Final = 1_000
+PAGE_EVENTS: Final = 1_000
+"""A thousand events are less than 4 MiB: their texts are cut."""
 PAGE_DEFAULT: Final = 50
 SELECTED_TASKS: Final = 1_000
+STATES: Final = 100
+"""Of a filter; more than there are, so that it does not matter who names one twice."""
 SPREAD_MAX_MS: Final = 7 * DAY
 
 CLEANUP_DEFAULT: Final = 1_000
 CLEANUP_MAX: Final = 10_000
+
+API_KEYS: Final = 1_000
+"""Of a tenant, those that have ended and are still kept among them."""
+API_KEY_KEPT_MS: Final = 30 * DAY
+"""After their end; less if the tenant needs the place."""
+API_KEY_NAME_CHARS: Final = 128
+API_KEY_RIGHTS: Final = 64
+"""Scopes, roles and commands: so many of each."""
+API_KEY_LIFE_MIN_MS: Final = 1 * SECOND
+API_KEY_LIFE_MAX_MS: Final = 3_653 * DAY
 
 BULK_BATCH: Final = 50
 """Items per script call of a bulk operation, which workers' calls have to wait for."""

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from typing import Final
 
 from codeq_grpc.core.retry import NO_WISHES, RetryWishes
+
+_LABEL_BYTES: Final = 16
+
+
+def schema_label(schema: str) -> bytes:
+    """What stands for a payload schema: the same for the same text; empty without one."""
+    return hashlib.blake2b(schema.encode(), digest_size=_LABEL_BYTES).digest() if schema else b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,3 +30,5 @@ class QueueSettings:
     retention_ms: int = 0
     retain_payload: bool = False
     paused: bool = False
+    payload_schema: str = ""
+    """Empty: any payload."""

@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import AsyncIterator, Callable, Sequence
 
     Processes = Callable[[], Sequence[dict[str, Any]]]
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _DETAILS_KEY: Final = "x-codeq-health"
 _TIMEOUT: Final = 2.0
 _MAX_BODY: Final = 64 << 10
+_OPTIONS: Final = (("grpc.enable_http_proxy", 0),)
+"""gRPC takes the proxy of the environment else, even to this machine."""
 _GONE: Final = "the gRPC server does not answer"
 
 
@@ -40,12 +43,16 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def running(
-        self, host: str, port: int, listeners: Sequence[socket.socket] = ()
+        self,
+        host: str,
+        port: int,
+        listeners: Sequence[socket.socket] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> AsyncIterator[int]:
-        """Serves while the block runs, on `listeners` if there are any; gives the port. Raises
-        OSError when it is taken.
+        """Serves while the block runs, on `listeners` if there are any, and by `tls` if there is
+        one; gives the port, 0 of a unix socket. Raises OSError when it is taken.
         """
-        async with grpc.aio.insecure_channel(self._target) as channel:
+        async with grpc.aio.insecure_channel(self._target, options=_OPTIONS) as channel:
             app = web.Application(client_max_size=_MAX_BODY)
             pages = _Pages(health_pb2_grpc.HealthStub(channel), self._processes)
             for path in ("/healthz", "/livez", "/health", "/live"):
@@ -58,11 +65,13 @@ class Gateway:
             )
             await runner.setup()
             try:
-                sites: list[web.BaseSite] = [web.SockSite(runner, sock) for sock in listeners]
-                for site in sites or [web.TCPSite(runner, host, port)]:
+                sites: list[web.BaseSite] = [
+                    web.SockSite(runner, sock, ssl_context=tls) for sock in listeners
+                ]
+                for site in sites or [web.TCPSite(runner, host, port, ssl_context=tls)]:
                     await site.start()
                 address: Any = runner.addresses[0]
-                yield address[1]
+                yield 0 if isinstance(address, str) else address[1]
             finally:
                 await runner.cleanup()
 

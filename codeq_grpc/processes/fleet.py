@@ -34,9 +34,8 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[Ports]
         )
         for sock in reserved:
             stack.enter_context(sock)
-        http_port, listening = ports.listen(settings.http_host, settings.http_port)
-        for sock in listening:
-            stack.enter_context(sock)
+        http = ports.listen(settings.http_host, settings.http_port)
+        http_port, listening = stack.enter_context(http)
         inherited = [sock.fileno() for sock in listening]
         changed = {"grpc_port": grpc_port, "http_port": http_port, "reuse_port": True}
         orders = {

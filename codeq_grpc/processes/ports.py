@@ -13,8 +13,11 @@ import errno
 import socket
 from typing import TYPE_CHECKING, Final
 
+from codeq_grpc.transport import sockets
+from codeq_grpc.transport.addresses import unix_path
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _BACKLOG: Final = 128
 _TRIES: Final = 20
@@ -36,9 +39,20 @@ def reserve(host: str, port: int, *, share: bool) -> tuple[int, list[socket.sock
     return _at_one_port(host, port, take, "gRPC")
 
 
-def listen(host: str, port: int) -> tuple[int, list[socket.socket]]:
-    """The port, chosen if it was 0, and sockets that listen. Raises OSError when it is in use."""
-    return _at_one_port(host, port, _listening, "HTTP")
+@contextlib.contextmanager
+def listen(host: str, port: int) -> Iterator[tuple[int, list[socket.socket]]]:
+    """The port, chosen if it was 0, and sockets that listen while the block runs; on a unix socket
+    the port is 0. Raises OSError when it is in use.
+    """
+    path = unix_path(host)
+    with contextlib.ExitStack() as stack:
+        if path is None:
+            number, taken = _at_one_port(host, port, _listening, "HTTP")
+            for sock in taken:
+                stack.enter_context(sock)
+        else:
+            number, taken = 0, [stack.enter_context(sockets.listening(path, "HTTP"))]
+        yield number, taken
 
 
 def _at_one_port(

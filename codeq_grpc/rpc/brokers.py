@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from codeq_grpc.broker.api_keys import ApiKeys
     from codeq_grpc.broker.bulk import Bulk
     from codeq_grpc.broker.claims import Claims
     from codeq_grpc.broker.queues import Queues
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from codeq_grpc.broker.selecting import Searches
     from codeq_grpc.broker.streams import Streams
     from codeq_grpc.broker.tasks import Tasks
+    from codeq_grpc.broker.trail import Trail
     from codeq_grpc.broker.watches import Watches
     from codeq_grpc.broker.workers import Presence
 
@@ -30,3 +32,5 @@ class Brokers:
     watches: Watches
     queues: Queues
     presence: Presence
+    trail: Trail
+    api_keys: ApiKeys

@@ -1,4 +1,5 @@
-"""Places for calls under way: of a server, of each principal and of each address.
+"""Places for calls under way: of a server, of each principal and of each address; of streams also
+of each tenant.
 
 A call takes its place before its request is read, where the engine lets us, and gives it back when
 gRPC is through with it, its reply included. One loop serves all calls: counting needs no lock.
@@ -9,22 +10,25 @@ from __future__ import annotations
 import functools
 import ipaddress
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
-from codeq_grpc.core.errors import TooManyCalls, TooManyFailures, TooManyStreams
+from codeq_grpc.core.errors import QuotaExceeded, TooManyCalls, TooManyFailures, TooManyStreams
+from codeq_grpc.core.quotas import EVERYBODY
 from codeq_grpc.rpc.room import Room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable
 
     from codeq_grpc.core.errors import CodeQError
     from codeq_grpc.core.principal import Principal
+    from codeq_grpc.core.quotas import Tenants
     from codeq_grpc.rpc.room import Share
 
 _log = logging.getLogger(__name__)
+_RETRY: Final = 1.0
 
 
 @functools.lru_cache(maxsize=4096)
@@ -58,20 +62,30 @@ def _name(principal: Principal | None) -> tuple[str, str] | None:
 
 class Budget:
     """Places of one kind. `name` is that of the setting of the server's; those of the others derive
-    from it. Its calls' requests come into `room`.
+    from it. Its calls' requests come into `room`. `quota` is the one that tenants may have of them.
     """
 
-    def __init__(self, name: str, places: Places, error: type[CodeQError], room: Room) -> None:
+    def __init__(
+        self,
+        name: str,
+        places: Places,
+        error: type[CodeQError],
+        room: Room,
+        quota: str = "",
+        tenants: Tenants = EVERYBODY,
+    ) -> None:
         self._name = name
         self._room = room
         self._places = places
         self._error = error
+        self._quota = quota
+        self._tenants = tenants
         self._held: dict[Hashable, int] = {}
         self.under_way = 0
 
     def take(self, principal: Principal | None, address: str) -> Callable[[Any], None]:
         """Takes a place; to be called when it is free again is what comes back. Raises the error
-        of the kind.
+        of the kind, or QuotaExceeded.
         """
         held, places = self._held, self._places
         if places.server is not None and self.under_way >= places.server:
@@ -83,10 +97,22 @@ class Budget:
         of_address = held.get(address, 0)
         if places.address is not None and of_address >= places.address:
             raise self._full("_per_address", places.address)
-        held[who] = of_who + 1
-        held[address] = of_address + 1
+        keys: tuple[Hashable, ...] = (who, address)
+        if self._quota and principal:
+            keys += self._of_tenant(principal.tenant)
+        for key in keys:
+            held[key] = held.get(key, 0) + 1
         self.under_way += 1
-        return functools.partial(self._leave, who, address)
+        return functools.partial(self._leave, keys)
+
+    def _of_tenant(self, tenant: str) -> tuple[Hashable, ...]:
+        """What to count a tenant's by, if it may have so many only."""
+        most: int | None = getattr(self._tenants.of(tenant), self._quota)
+        if most is None:
+            return ()
+        if self._held.get((tenant,), 0) >= most:
+            raise QuotaExceeded.of(self._quota, most, retry_after=_RETRY)
+        return ((tenant,),)
 
     def share(self, principal: Principal | None, address: str) -> Share:
         """What a call has of the room, nothing yet; who has no name is known by address."""
@@ -96,9 +122,9 @@ class Budget:
         metadata = {"budget": self._name + whose, "limit": str(limit)}
         return self._error(f"{self._name}{whose}: {limit} are under way", metadata=metadata)
 
-    def _leave(self, who: Hashable, address: Hashable, _: Any = None) -> None:
+    def _leave(self, keys: Iterable[Hashable], _: Any = None) -> None:
         held = self._held
-        for key in (who, address):
+        for key in keys:
             if held[key] == 1:
                 del held[key]
             else:
@@ -112,12 +138,18 @@ class Budgets:
     """
 
     def __init__(
-        self, *, calls: Places, streams: Places, watches: Places, requests: tuple[int, int]
+        self,
+        *,
+        calls: Places,
+        streams: Places,
+        watches: Places,
+        requests: tuple[int, int],
+        tenants: Tenants = EVERYBODY,
     ) -> None:
         room = Room("max_request_bytes", *requests, whose="_per_principal")
         self._calls = Budget("max_calls", calls, TooManyCalls, room)
-        claiming = Budget("max_streams", streams, TooManyStreams, room)
-        watching = Budget("max_watches", watches, TooManyStreams, room)
+        claiming = Budget("max_streams", streams, TooManyStreams, room, "streams", tenants)
+        watching = Budget("max_watches", watches, TooManyStreams, room, "watches", tenants)
         # No limit for all addresses together: they could shut out the probes of the platform.
         checks = Places(None, None, limits.HEALTH_CHECKS_PER_ADDRESS)
         watched = Places(limits.HEALTH_WATCHES, None, limits.HEALTH_WATCHES_PER_ADDRESS)

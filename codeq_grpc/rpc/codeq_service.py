@@ -9,9 +9,10 @@ from codeq_grpc.broker import streams
 from codeq_grpc.broker.streams import Subscription
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import CodeQError, InvalidField
+from codeq_grpc.core.quotas import EVERYBODY
 from codeq_grpc.core.task import TERMINAL
 from codeq_grpc.rpc.batches import BatchEnqueuer
-from codeq_grpc.rpc.context import tenant, wait_seconds
+from codeq_grpc.rpc.context import permit, reach, rest, tenant, wait_seconds
 from codeq_grpc.rpc.selections import SelectionServicer
 from codeq_grpc.wire import checks, encoding, filters, leases, tasks
 from codeq_grpc.wire.errors import to_item
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from codeq_grpc.broker.reports import Applied
     from codeq_grpc.broker.streams import Message
+    from codeq_grpc.core.quotas import Tenants
     from codeq_grpc.core.records import Outcome
     from codeq_grpc.rpc.brokers import Brokers
     from codeq_grpc.wire.specs import SpecChecker
@@ -31,9 +33,11 @@ if TYPE_CHECKING:
 class CodeQServicer(SelectionServicer, codeq_service_pb2_grpc.CodeQServiceServicer):
     """The queue."""
 
-    def __init__(self, checker: SpecChecker, brokers: Brokers) -> None:
+    def __init__(
+        self, checker: SpecChecker, brokers: Brokers, tenants: Tenants = EVERYBODY
+    ) -> None:
         super().__init__(brokers)
-        self._batches = BatchEnqueuer(checker, brokers.tasks)
+        self._batches = BatchEnqueuer(checker, brokers.tasks, tenants)
         self._payload_bytes = checker.payload_bytes
         self._tasks = brokers.tasks
         self._claims = brokers.claims
@@ -44,11 +48,11 @@ class CodeQServicer(SelectionServicer, codeq_service_pb2_grpc.CodeQServiceServic
 
     async def Enqueue(self, request: pb.EnqueueRequest, context: Context) -> bytes:
         """Adds one task."""
-        return await self._batches.one(tenant(), request.task)
+        return await self._batches.one(request.task)
 
     async def BatchEnqueue(self, request: pb.BatchEnqueueRequest, context: Context) -> bytes:
         """Adds many tasks."""
-        return await self._batches.many(tenant(), request)
+        return await self._batches.many(request)
 
     async def Claim(self, request: pb.ClaimRequest, context: Context) -> bytes:
         """Leases tasks."""
@@ -56,6 +60,7 @@ class CodeQServicer(SelectionServicer, codeq_service_pb2_grpc.CodeQServiceServic
         commands = checks.check_commands(
             list(request.commands), "commands", limits.COMMANDS_PER_CLAIM
         )
+        permit(*commands)
         want = checks.check_count(request.max_tasks, "max_tasks", limits.BATCH_TASKS, 1)
         lease_ms = _lease_ms(request)
         wait = _wait(request, context)
@@ -80,7 +85,7 @@ class CodeQServicer(SelectionServicer, codeq_service_pb2_grpc.CodeQServiceServic
         """Extends leases."""
         _check_batch(len(request.leases), "leases")
         checked = [leases.heartbeat(item, i) for i, item in enumerate(request.leases)]
-        told = await self._reports.heartbeat(tenant(), checked)
+        told = await self._reports.heartbeat(reach(), checked)
         return pb.HeartbeatResponse(directives=[leases.told(*one) for one in told])
 
     async def Complete(self, request: pb.CompleteRequest, context: Context) -> pb.CompleteResponse:
@@ -102,7 +107,7 @@ class CodeQServicer(SelectionServicer, codeq_service_pb2_grpc.CodeQServiceServic
         return pb.AbandonResponse()
 
     async def _report_one(self, outcome: Outcome) -> Applied:
-        (result,) = await self._reports.report(tenant(), [outcome])
+        (result,) = await self._reports.report(reach(), [outcome])
         if isinstance(result, CodeQError):
             raise result
         return result
@@ -117,7 +122,7 @@ class CodeQServicer(SelectionServicer, codeq_service_pb2_grpc.CodeQServiceServic
                 checked[i] = leases.outcome(item, i, self._payload_bytes)
             except InvalidField as error:
                 response.failures.append(to_item(i, error))
-        results = await self._reports.report(tenant(), list(checked.values()))
+        results = await self._reports.report(reach(), list(checked.values()))
         for i, result in zip(checked, results, strict=True):
             if isinstance(result, CodeQError):
                 response.failures.append(to_item(i, result))
@@ -128,7 +133,7 @@ class CodeQServicer(SelectionServicer, codeq_service_pb2_grpc.CodeQServiceServic
         """Reads one task."""
         full = tasks.is_full(request.view)
         record = await self._tasks.get(
-            tenant(), request.task_id, full=full, wait=_wait(request, context)
+            reach(), request.task_id, full=full, wait=_wait(request, context)
         )
         return pb.GetTaskResponse(task=tasks.task_message(record, full=full))
 
@@ -139,7 +144,8 @@ class CodeQServicer(SelectionServicer, codeq_service_pb2_grpc.CodeQServiceServic
         commands = list(request.commands)
         if commands:
             checks.check_commands(commands, "commands", limits.COMMANDS_PER_ADMIN_QUEUES)
-        numbers = await self._queues.numbers(tenant(), commands)
+            permit(*commands)
+        numbers = await self._queues.numbers(reach(), commands)
         return pb.AdminQueuesResponse(
             queues=[
                 tasks.stats_message(command, counts._asdict(), idle)
@@ -158,7 +164,7 @@ class CodeQServicer(SelectionServicer, codeq_service_pb2_grpc.CodeQServiceServic
         if request.HasField("before"):
             before_ms = max(1, checks.timestamp_ms(request.before, "before"))
         deleted, used = await self._tasks.cleanup(
-            tenant(),
+            reach(),
             before_ms=before_ms,
             states=filters.states_of(request.states, "states", TERMINAL),
             limit=limit,
@@ -185,6 +191,8 @@ def _wait(request: pb.ClaimRequest | pb.GetTaskRequest, context: Context) -> flo
     if not request.HasField("wait"):
         return 0.0
     asked = checks.duration_ms(request.wait, "wait", 0, limits.WAIT_MAX_MS)
+    if asked:
+        rest()
     return wait_seconds(asked, context)
 
 
@@ -201,12 +209,12 @@ def _subscription(request: pb.StreamClaimRequest, peer: str) -> Subscription:
         )
     if request.disconnect_policy not in pb.DisconnectPolicy.values():
         raise InvalidField.at("disconnect_policy", "is not a known policy")
+    commands = checks.check_commands(list(request.commands), "commands", limits.COMMANDS_PER_CLAIM)
+    permit(*commands)
     return Subscription(
         tenant=tenant(),
         worker_id=checks.check_worker_id(request.worker_id),
-        commands=tuple(
-            checks.check_commands(list(request.commands), "commands", limits.COMMANDS_PER_CLAIM)
-        ),
+        commands=tuple(commands),
         max_outstanding=request.max_outstanding,
         max_batch=checks.check_count(
             request.max_batch_size,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from codeq_grpc.core.errors import TaskExists
-from codeq_grpc.rpc.context import wait_seconds
+from codeq_grpc.rpc.context import rest, wait_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -51,13 +51,16 @@ PROMISES: Final[dict[str, Callable[[Any], bool]]] = {
     f"{_ADMIN}PauseQueue": _always,
     f"{_ADMIN}ResumeQueue": _always,
     f"{_ADMIN}PurgeQueue": _always,
+    f"{_ADMIN}CreateApiKey": _always,
+    f"{_ADMIN}RevokeApiKey": _always,
 }
 """RPC -> whether the answer to this request is a promise."""
 NO_PROMISES: Final = frozenset(
     {
         *(f"{_QUEUE}Claim", f"{_QUEUE}StreamClaim", f"{_QUEUE}GetTask", f"{_QUEUE}ListTasks"),
         *(f"{_QUEUE}WatchTasks", f"{_QUEUE}AdminQueues"),
-        *(f"{_ADMIN}GetQueue", f"{_ADMIN}ListWorkers"),
+        *(f"{_ADMIN}GetQueue", f"{_ADMIN}ListWorkers", f"{_ADMIN}ListAuditEvents"),
+        f"{_ADMIN}ListApiKeys",
     }
 )
 
@@ -89,6 +92,7 @@ class DurabilityInterceptor(grpc.aio.ServerInterceptor):
         durability = self._durability
 
         async def reached(since: int, context: Context) -> None:
+            rest()
             most = int(durability.timeout * 1000)
             await durability.reached(since, wait_seconds(most, context))
 

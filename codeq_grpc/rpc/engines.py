@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import ipaddress
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from codeq_grpc.auth.permissions import PERMISSIONS
+from codeq_grpc.transport.addresses import is_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
@@ -50,25 +50,21 @@ def _native(interceptors: Interceptors, options: Options) -> grpc.aio.Server:
     return server
 
 
-def choose(name: str, host: str) -> Engine:
+def choose(name: str, host: str, *, tls: bool = False) -> Engine:
     """The engine called native or grpcio. `auto` takes native where it is installed and only this
     machine can connect: it takes in a message of any size before it is refused, also a stranger's.
-    Raises ImportError.
+    It knows no TLS. Raises ImportError.
     """
     installed = importlib.util.find_spec("pygrpc_native") is not None
-    if name == "grpcio" or (name == "auto" and not (installed and _is_loopback(host))):
+    fit = installed and is_local(host) and not tls
+    if name == "grpcio" or (name == "auto" and not fit):
         return Engine("grpcio", _grpcio)
+    if tls:
+        raise ImportError("CODEQ_GRPC_ENGINE=native has no TLS; take grpcio, or auto")
     if not installed:
         raise ImportError("CODEQ_GRPC_ENGINE=native needs the package pygrpc-native")
     eager = frozenset(m for m in PERMISSIONS if not m.startswith(_OVER_GRPCIO))
     return Engine("native", _native, eager)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def readers(most: int) -> ThreadPoolExecutor:

@@ -55,10 +55,12 @@ class Health:
         connection: Connection,
         durability: Durability,
         under_way: Callable[[], dict[str, int]],
+        trail: Callable[[], dict[str, int]],
     ) -> None:
         self._connection = connection
         self._durability = durability
         self._under_way = under_way
+        self._trail = trail
         self._problems: dict[str, str] = {"reachable": "not checked yet"}
         self._store: dict[str, str] = {}
         self._skew: Skew | None = None
@@ -75,7 +77,10 @@ class Health:
 
     async def check(self) -> None:
         """One look at the store."""
-        problems = await check_store(self._connection, self._durability)
+        # Rights once, and again while something is wrong: an access list seldom changes.
+        problems = await check_store(
+            self._connection, self._durability, rights=self._rights_unknown()
+        )
         if not problems and (self._problems or not self._store):
             with contextlib.suppress(CodeQError):
                 self._store = await describe_store(self._connection)
@@ -98,6 +103,9 @@ class Health:
                 else:
                     _log.info("the store's clock and this server's agree again", extra=more)
                 self._tell()
+
+    def _rights_unknown(self) -> bool:
+        return not self._problems.keys() <= HARMLESS
 
     def _log(self, problems: dict[str, str]) -> None:
         for check, reason in problems.items():
@@ -148,7 +156,9 @@ class Health:
         return self._problems | ({"clock": _APART} if self._apart else {})
 
     def details(self) -> dict[str, Any]:
-        """For people: version, uptime, store, calls under way, and what is wrong by service."""
+        """For people: version, uptime, store, calls under way, events that are not in the audit
+        trail, and what is wrong by service.
+        """
         reasons = {f"store.{check}": reason for check, reason in self._found().items()}
         if self._draining:
             reasons["server"] = "the server is draining"
@@ -159,6 +169,7 @@ class Health:
             "store": self._store,
             "clock_skew_ms": self._skew.ms if self._skew else None,
             "under_way": self._under_way(),
+            "audit": self._trail(),
             "reasons": reasons,
         }
 

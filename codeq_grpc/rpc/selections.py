@@ -9,7 +9,7 @@ from codeq_grpc.broker.bulk import Cancel
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import InvalidField
 from codeq_grpc.core.task import REDRIVABLE, TERMINAL, TaskState
-from codeq_grpc.rpc.context import tenant
+from codeq_grpc.rpc.context import permit, reach, rest, tenant
 from codeq_grpc.wire import checks, filters, problems, tasks
 from codeq_grpc.wire.errors import to_item
 
@@ -41,6 +41,7 @@ class SelectionServicer:
     ) -> pb.ListTasksResponse:
         """One page of tasks."""
         wanted = filters.filter_of(request.filter, "filter")
+        permit(wanted.command)
         most = checks.check_count(
             request.page_size, "page_size", limits.PAGE_TASKS, limits.PAGE_DEFAULT
         )
@@ -63,9 +64,10 @@ class SelectionServicer:
                 raise InvalidField.at(f"selector.{name}", "must not be set in a watch")
         if not selector.HasField("filter"):
             send = _sender(context, None)
-            await self._watches.by_ids(tenant(), list(selector.task_ids), send)
+            await self._watches.by_ids(reach(), list(selector.task_ids), send)
             return
         wanted = filters.filter_of(selector.filter, "selector.filter")
+        permit(wanted.command)
         await self._watches.by_queue(tenant(), wanted.command, _sender(context, wanted))
 
     async def CancelTasks(
@@ -75,11 +77,13 @@ class SelectionServicer:
         checks.check_text(request.reason, "reason", limits.REASON_CHARS)
         filters.check_selector(request.selector)
         wish = Cancel(request.reason, problems.cancelled(request.reason))
+        rest()
         if request.selector.HasField("filter"):
             chosen = filters.selected(request.selector, _CANCELLABLE)
+            permit(chosen[0].command)
             done = await self._bulk.cancel_matching(tenant(), *chosen, wish)
         else:
-            done = await self._bulk.cancel(tenant(), list(request.selector.task_ids), wish)
+            done = await self._bulk.cancel(reach(), list(request.selector.task_ids), wish)
         response = pb.CancelTasksResponse(
             cancelled_count=done.changed,
             requested_count=done.requested,
@@ -97,12 +101,14 @@ class SelectionServicer:
         if request.HasField("spread"):
             spread_ms = checks.duration_ms(request.spread, "spread", 0, limits.SPREAD_MAX_MS)
         filters.check_selector(request.selector)
+        rest()
         if request.selector.HasField("filter"):
             chosen = filters.selected(request.selector, REDRIVABLE)
+            permit(chosen[0].command)
             done = await self._bulk.redrive_matching(tenant(), *chosen, spread_ms)
         else:
             ids = list(request.selector.task_ids)
-            done = await self._bulk.redrive(tenant(), ids, spread_ms)
+            done = await self._bulk.redrive(reach(), ids, spread_ms)
         response = pb.RedriveTasksResponse(
             redriven_count=done.changed,
             more=bool(done.next_token),

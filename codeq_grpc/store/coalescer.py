@@ -1,4 +1,4 @@
-"""Concurrent calls of one script on one queue become one.
+"""Concurrent calls of one script in one lane, such as a queue, become one.
 
 A call that finds none under way goes out at once, alone. What comes while one is under way goes
 out together when it returns: no timer, and no delay where there is nothing to wait for. Every
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from codeq_grpc.core.clock import monotonic
@@ -19,14 +20,13 @@ from codeq_grpc.core.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from codeq_grpc.store.keys import Queue
-
+Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Common = TypeVar("Common")
 
 _WAITING_BYTES: Final = 64 << 20
-"""What may wait for one script on one queue; beyond it callers are refused."""
+"""What may wait for one script in one lane; beyond it callers are refused."""
 
 
 class _Waiting(Generic[Item, Result, Common]):
@@ -55,7 +55,7 @@ class Bounds(NamedTuple):
 
 
 class _Lane(Generic[Item, Result, Common]):
-    """Those who wait for one queue while a call is under way."""
+    """Those who wait in one lane while a call is under way."""
 
     __slots__ = ("size", "waiting")
 
@@ -64,38 +64,36 @@ class _Lane(Generic[Item, Result, Common]):
         self.size = 0
 
 
-class Coalescer(Generic[Item, Result, Common]):
-    """Joins the calls of `run`, which gives a result for each item, and what is common to all; it
-    is told for how many seconds all of its callers still wait.
+class Coalescer(Generic[Key, Item, Result, Common]):
+    """Joins the calls of `run` of one key, such as a queue; it gives a result for each item, and
+    what is common to all, and is told for how many seconds all of its callers still wait.
 
     A call is within the `bounds`, but for one caller's items that are beyond them by themselves.
     """
 
     def __init__(
         self,
-        run: Callable[[Queue, Sequence[Item], float], Awaitable[tuple[Sequence[Result], Common]]],
+        run: Callable[[Key, Sequence[Item], float], Awaitable[tuple[Sequence[Result], Common]]],
         size: Callable[[Item], int],
         bounds: Bounds,
     ) -> None:
         self._run = run
         self._size = size
         self._bounds = bounds
-        self._lanes: dict[Queue, _Lane[Item, Result, Common]] = {}
+        self._lanes: dict[Key, _Lane[Item, Result, Common]] = {}
         self._driving: set[asyncio.Task[None]] = set()
 
-    async def __call__(
-        self, queue: Queue, items: Sequence[Item]
-    ) -> tuple[Sequence[Result], Common]:
+    async def __call__(self, key: Key, items: Sequence[Item]) -> tuple[Sequence[Result], Common]:
         """The results of these items. Raises what the call raised that they were part of, and
         StoreUnavailable when too much waits or for too long.
         """
-        lane = self._lanes.get(queue)
+        lane = self._lanes.get(key)
         if lane is None:
-            self._lanes[queue] = _Lane()
+            self._lanes[key] = _Lane()
             try:
-                return await self._run(queue, items, self._bounds.timeout)
+                return await self._run(key, items, self._bounds.timeout)
             finally:
-                self._next(queue)
+                self._next(key)
         size = sum(map(self._size, items))
         if lane.size + size > _WAITING_BYTES:
             raise StoreUnavailable("too much waits for the store")
@@ -111,22 +109,22 @@ class Coalescer(Generic[Item, Result, Common]):
             one.items = ()  # what nobody waits for takes no memory
             raise
 
-    def _next(self, queue: Queue) -> None:
+    def _next(self, key: Key) -> None:
         """The call under way has returned: those who wait go on without its caller."""
-        if not self._lanes[queue].waiting:
-            del self._lanes[queue]
+        if not self._lanes[key].waiting:
+            del self._lanes[key]
             return
-        task = asyncio.get_running_loop().create_task(self._drive(queue))
+        task = asyncio.get_running_loop().create_task(self._drive(key))
         self._driving.add(task)
         task.add_done_callback(self._driving.discard)
 
-    async def _drive(self, queue: Queue) -> None:
-        lane = self._lanes[queue]
+    async def _drive(self, key: Key) -> None:
+        lane = self._lanes[key]
         try:
             while batch := self._batch(lane):
-                await self._call(queue, batch)
+                await self._call(key, batch)
         finally:
-            del self._lanes[queue]
+            del self._lanes[key]
             for one in lane.waiting:
                 one.done.cancel()
 
@@ -152,13 +150,13 @@ class Coalescer(Generic[Item, Result, Common]):
                 one.done.set_exception(StoreUnavailable())
         return batch
 
-    async def _call(self, queue: Queue, batch: list[_Waiting[Item, Result, Common]]) -> None:
+    async def _call(self, key: Key, batch: list[_Waiting[Item, Result, Common]]) -> None:
         counts = [len(one.items) for one in batch]
         items = batch[0].items if len(batch) == 1 else [i for one in batch for i in one.items]
         left = batch[0].since + self._bounds.timeout - monotonic()
         try:
             async with asyncio.timeout(left):
-                results, common = await self._run(queue, items, left)
+                results, common = await self._run(key, items, left)
         except TimeoutError:
             self._fail(batch, StoreUnavailable())
         except Exception as error:  # noqa: BLE001 - it belongs to the callers

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from typing import TYPE_CHECKING, Any, Final
+import ssl
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import hiredis
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -35,6 +36,7 @@ from codeq_grpc.store.versions import version_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
+    from pathlib import Path
 
     from redis.asyncio.client import PubSub
 
@@ -133,6 +135,25 @@ async def _settle(connection: Any, replicas: int, seconds: float) -> str:
     return f"on {others} of {replicas} replicas" if others < replicas else ""
 
 
+class Tls(NamedTuple):
+    """By which CA the store's certificate is verified, if not by one that the system knows, and
+    what it is shown. The files are read for each connection, so they may be replaced.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def options(self) -> dict[str, Any]:
+        """For redis-py."""
+        files = {"ssl_ca_certs": self.ca, "ssl_certfile": self.certificate, "ssl_keyfile": self.key}
+        given = {name: str(path) for name, path in files.items() if path}
+        return {**given, "ssl_min_version": ssl.TLSVersion.TLSv1_2}
+
+
+NO_FILES: Final = Tls()
+
+
 class _Packing:
     """Packs commands in C: redis-py leaves that to hiredis in its blocking client only."""
 
@@ -188,7 +209,13 @@ class Connection:
     """
 
     def __init__(
-        self, url: str, *, timeout: float = 5.0, size: int = 64, settling: int = 0
+        self,
+        url: str,
+        *,
+        timeout: float = 5.0,
+        size: int = 64,
+        settling: int = 0,
+        tls: Tls = NO_FILES,
     ) -> None:
         self.timeout = timeout
         self._turns = asyncio.Semaphore(size)
@@ -201,6 +228,8 @@ class Connection:
             socket_connect_timeout=min(timeout, 2.0),
             retry=Retry(NoBackoff(), 0),
             protocol=2,
+            driver_info=None,  # not everybody may do CLIENT SETINFO
+            **(tls.options() if url.startswith("rediss:") else {}),
         )
         kind = self._pool.connection_class
         self._pool.connection_class = type(kind.__name__, (_Packing, kind), {})
@@ -343,6 +372,15 @@ class Connection:
         """Fails with the reason when the store does not take writes."""
         async with self._call():
             await self._redis.set(keys.PROBE, "1", px=60_000)
+
+    async def denied(self, commands: Sequence[Sequence[Any]]) -> list[str]:
+        """Those of them that the store's access list refuses; nothing else counts as an answer."""
+        async with self._call(), self._redis.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            replies = await pipe.execute(raise_on_error=False)
+        pairs = zip(commands, replies, strict=True)
+        return [str(command[0]) for command, reply in pairs if isinstance(reply, NoPermissionError)]
 
     async def publish(self, server: str, message: bytes) -> None:
         """Sends to one server's channel."""

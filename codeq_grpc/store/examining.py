@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from codeq_grpc.store.connection import Connection
+    from codeq_grpc.store.scripts import Script
 
 PARTS: Final = (
     *("m", "b", "z", "l", "y", "t", "d", "c", "a", "e", "o", "v"),
@@ -144,17 +145,25 @@ class Examining(Calls):
         return [known == 1 for known in (await self._run(scripts.FOLLOWS, queue, members))[1:]]
 
     async def registry(self, part: str, cursor: bytes) -> tuple[bytes, list[Finding]]:
-        """The `keys` of the registry as such, or some of its `numbers` or `names`."""
+        """The `keys` of the registry as such, or some of its `numbers`, `names` or `order`."""
+        cursor, found = await self._elsewhere(scripts.EXAMINE_REGISTRY, keys.REGISTRY, part, cursor)
+        key = keys.REGISTRY[0].removesuffix("last")
+        return cursor, [await self._set_aside(f"{key}{one.where}".encode(), one) for one in found]
+
+    async def api_keys(self, part: str, cursor: bytes) -> tuple[bytes, list[Finding]]:
+        """Some `rows`, `tenants`, `ends` or `used` of API keys."""
+        names = tuple(keys.API_KEYS.values())
+        return await self._elsewhere(scripts.EXAMINE_KEYS, names, part, cursor)
+
+    async def _elsewhere(
+        self, script: Script, names: Sequence[str], part: str, cursor: bytes
+    ) -> tuple[bytes, list[Finding]]:
         args = (int(self.mends), part, cursor, _COUNT)
-        _, cursor, *told = await self._connection.run(scripts.EXAMINE_REGISTRY, keys.REGISTRY, args)
+        _, cursor, *told = await self._connection.run(script, names, args)
         it = iter(told)
-        found = [
+        return b"" if cursor == b"0" else cursor, [
             Finding(kind.decode(), "", where.decode(), "", _shown(entry), self.mends)
             for kind, where, entry in zip(it, it, it, strict=True)
-        ]
-        key = keys.REGISTRY[0].removesuffix("last")
-        return b"" if cursor == b"0" else cursor, [
-            await self._set_aside(f"{key}{one.where}".encode(), one) for one in found
         ]
 
     async def queues(self) -> list[Queue]:
@@ -185,7 +194,7 @@ class Examining(Calls):
             if await self._connection.registry_number(name) == 0:
                 findings.append(Finding("unregistered", name, "names", "", name, self.mends))
                 if self.mends:
-                    await self._connection.run(scripts.REGISTER, keys.REGISTRY, (name, 0))
+                    await self._connection.run(scripts.REGISTER, keys.REGISTRY, (name, 0, 0))
         return cursor, findings
 
 

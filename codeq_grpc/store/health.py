@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from codeq_grpc.core.errors import CodeQError, NotDurable, StoreFull
 from codeq_grpc.store.levels import differences, hidden
+from codeq_grpc.store.rights import missing_rights
 from codeq_grpc.store.versions import version_of
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from codeq_grpc.store.levels import Configuration, Info
 
 CHECKS: Final = (
-    *("reachable", "writable", "noeviction", "primary", "version", "durability", "cluster"),
-    *("memory", "settings", "clock"),
+    *("reachable", "writable", "rights", "noeviction", "primary", "version", "durability"),
+    *("cluster", "memory", "settings", "clock"),
 )
 HARMLESS: Final = frozenset({"memory", "settings", "clock"})
 """Checks whose failure a server goes on serving with."""
@@ -58,8 +59,10 @@ async def _look(connection: Connection, level: Level) -> dict[str, str]:
     return problems
 
 
-async def check_store(connection: Connection, durability: Durability) -> dict[str, str]:
-    """What is wrong: check -> reason; empty when the store is fit."""
+async def check_store(
+    connection: Connection, durability: Durability, *, rights: bool = True
+) -> dict[str, str]:
+    """What is wrong: check -> reason; empty when the store is fit. `rights` tries all commands."""
     since = durability.since()
     try:
         problems = await _look(connection, durability.level)
@@ -71,12 +74,21 @@ async def check_store(connection: Connection, durability: Durability) -> dict[st
         problems["memory"] = error.message
     except CodeQError as error:
         problems["writable"] = error.message
+    if rights and "writable" not in problems and (missing := await _missing(connection)):
+        problems["rights"] = missing
     if not problems.keys() - HARMLESS:
         try:
             await durability.reached(since, durability.timeout)
         except NotDurable as error:
             problems["durability"] = f"not reached: {error.metadata['problem']}"
     return problems
+
+
+async def _missing(connection: Connection) -> str:
+    try:
+        return await missing_rights(connection)
+    except CodeQError as error:
+        return f"not known: {error.message}"
 
 
 async def describe_store(connection: Connection) -> dict[str, str]:

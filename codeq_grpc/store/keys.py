@@ -25,7 +25,13 @@ waited-for tasks; idempotency keys and the ends of their windows, values of labe
 keys and who waits for them, parents of blocked tasks, followers of tasks, outbox; the pending
 lists by priority."""
 
-REGISTRY: Final = ("codeq:{registry}:last", "codeq:{registry}:numbers", "codeq:{registry}:names")
+REGISTRY: Final = tuple(
+    f"codeq:{{registry}}:{key}" for key in ("last", "numbers", "names", "order")
+)
+API_KEYS: Final = {s: f"codeq:{{api:keys}}:{s}" for s in ("rows", "tenants", "ends", "used")}
+"""Rows by id; tenant/time made, id: lexical; ends of those that end; minutes of last use. No tenant
+has a name with a colon.
+"""
 QUEUES: Final = 1 << 40
 """Numbers of queues are below this: ids have 5 bytes for them."""
 PROBE: Final = "codeq:{probe}:writable"
@@ -40,6 +46,12 @@ _PREFIX_CHARS: Final = 8
 def live_key(tenant: str) -> str:
     """What servers tell of a tenant's workers."""
     return f"codeq:{{{tenant}}}:live"
+
+
+def trail_keys(tenant: str) -> tuple[str, ...]:
+    """The audit trail of a tenant: what operators did, what was denied, what all others did."""
+    trail = f"codeq:{{{tenant}}}:audit"
+    return trail, f"{trail}:denials", f"{trail}:calls"
 
 
 def wake_channel(server: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from codeq_grpc.core.queues import schema_label
 from codeq_grpc.store import scripts
 from codeq_grpc.store.calls import Calls
 from codeq_grpc.store.rows import pack_settings
@@ -13,20 +14,31 @@ if TYPE_CHECKING:
     from codeq_grpc.store.keys import Queue
 
 
+class Stored(NamedTuple):
+    """Settings of a queue: their version, they as a serialised message, empty when nothing is set,
+    and the label of the payload schema among them, empty without one.
+    """
+
+    version: bytes
+    message: bytes
+    label: bytes
+
+
 class QueueStore(Calls):
     """Settings stand beside the tasks, so that every script keeps to them from its next run on."""
 
-    async def settings(self, queue: Queue) -> tuple[bytes, bytes]:
-        """Their version, and they as a serialised message, empty when nothing is set."""
-        _, version, message = await self._run(scripts.SETTINGS, queue)
-        return version, message
+    async def settings(self, queue: Queue) -> Stored:
+        """What is set."""
+        return Stored(*(await self._run(scripts.SETTINGS, queue))[1:])
 
     async def configure(
         self, queue: Queue, version: bytes, settings: QueueSettings, message: bytes
     ) -> bool:
         """Replaces the settings that had this version; False when they were others."""
         reply = await self._run(
-            scripts.CONFIGURE, queue, (version, pack_settings(settings), message)
+            scripts.CONFIGURE,
+            queue,
+            (version, pack_settings(settings), message, schema_label(settings.payload_schema)),
         )
         return bool(reply[0] == b"OK")
 

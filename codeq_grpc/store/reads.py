@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from codeq_grpc.core import limits
+from codeq_grpc.core.errors import CodeQError
 from codeq_grpc.store import scripts
 from codeq_grpc.store.calls import Calls
 from codeq_grpc.store.keys import EPOCH_MS
@@ -120,6 +122,19 @@ class Reads(Calls):
         """The state of each task, 0 if there is none."""
         states: list[int] = (await self._run(scripts.STATES, queue, names))[2:]
         return states
+
+    async def unended(self, queues: Sequence[Queue]) -> int:
+        """Tasks that have not ended, of all these queues together."""
+        total = 0
+        for at in range(0, len(queues), limits.BULK_BATCH):
+            part = queues[at : at + limits.BULK_BATCH]
+            suffixes = scripts.BACKLOG.suffixes
+            calls = [([queue.keys[suffix] for suffix in suffixes], ()) for queue in part]
+            for reply in await self._connection.run_each(scripts.BACKLOG, calls):
+                if isinstance(reply, CodeQError):
+                    raise reply
+                total += reply[1]
+        return total
 
     async def stats(self, queue: Queue) -> Counts:
         """Numbers of one queue."""

@@ -26,6 +26,8 @@ HAS_POLICY, HAS_EXPIRY, HAS_TIMEOUT, HAS_IDEMPOTENCY, HAS_KEY, HAS_TYPES, HAS_LA
     64,
 )
 HAS_CLAIM, CANCELLING = 256, 512
+_INVALID: Final = 32768
+"""Of a head only."""
 _FIXED: Final = 255
 _CLAIM: Final = struct.Struct(">IQQB")
 _POLICY: Final = struct.Struct(">IIdd")
@@ -159,6 +161,15 @@ def pack_new(task: NewTask) -> tuple[bytes, bytes, bytes]:
         task.when,
     )
     return head + b"".join(fixed), task.spec + task.payload, _pack_more(task)
+
+
+def pack_invalid(task: NewTask) -> tuple[bytes, bytes, bytes]:
+    """A task that must not be added, as its payload is not valid; if its idempotency key has one
+    already, that is found.
+    """
+    head, _, more = pack_new(task)
+    flags = int.from_bytes(head[:2], "big") | _INVALID
+    return flags.to_bytes(2, "big") + head[2:], b"", more
 
 
 def pack_label(key: str, value: str) -> bytes:

@@ -77,6 +77,7 @@ SCAN: Final = _load("scan")
 READ: Final = _load("read")
 STATES: Final = _load("states")
 STATS: Final = _load("stats")
+BACKLOG: Final = _load("backlog")
 HELD: Final = _load("held")
 AWAIT_END: Final = _load("await_end")
 WATCH: Final = _load("watch")
@@ -92,9 +93,18 @@ VITALS: Final = _load("vitals")
 EXAMINE: Final = _load("examine")
 SET_ASIDE: Final = _load("set_aside")
 EXAMINE_REGISTRY: Final = _load("examine_registry")
+MAKE_KEY: Final = _load("make_key")
+FIND_KEYS: Final = _load("find_keys")
+LIST_KEYS: Final = _load("list_keys")
+REVOKE_KEY: Final = _load("revoke_key")
+NOTE_KEYS: Final = _load("note_keys")
+FORGET_KEYS: Final = _load("forget_keys")
+EXAMINE_KEYS: Final = _load("examine_keys")
 PRESENT: Final = _load("present")
 PRESENCE: Final = _load("presence")
 STAMP: Final = _load("stamp")
+RECORD: Final = _load("record")
+RECORDED: Final = _load("recorded")
 
 ALL: Final = (
     ENQUEUE,
@@ -116,6 +126,7 @@ ALL: Final = (
     READ,
     STATES,
     STATS,
+    BACKLOG,
     HELD,
     AWAIT_END,
     WATCH,
@@ -131,9 +142,18 @@ ALL: Final = (
     EXAMINE,
     SET_ASIDE,
     EXAMINE_REGISTRY,
+    MAKE_KEY,
+    FIND_KEYS,
+    LIST_KEYS,
+    REVOKE_KEY,
+    NOTE_KEYS,
+    FORGET_KEYS,
+    EXAMINE_KEYS,
     PRESENT,
     PRESENCE,
     STAMP,
+    RECORD,
+    RECORDED,
 )
 
 

@@ -31,7 +31,7 @@ _NOW: Final = {"enqueue": 2, "claim": 1}
 _NO_RETRY: Final = 1
 _HAS_DELAY: Final = 2
 
-_REFUSALS: Final = frozenset({b"EXISTS", b"MISMATCH", b"FULL", b"OVERDUE"})
+_REFUSALS: Final = frozenset({b"EXISTS", b"MISMATCH", b"FULL", b"OVERDUE", b"INVALID"})
 
 DONE: Final = b"DONE"
 REPEATED: Final = b"REPEATED"
@@ -42,8 +42,8 @@ CANCEL: Final = b"CANCEL"
 
 
 class Special(NamedTuple):
-    """A task that was not simply added: EXISTING, REPLACED, or refused as EXISTS, MISMATCH, FULL
-    or OVERDUE; name and state of the task it is about.
+    """A task that was not simply added: EXISTING, REPLACED, or refused as EXISTS, MISMATCH, FULL,
+    OVERDUE or INVALID; name and state of the task it is about.
     """
 
     word: bytes
@@ -61,6 +61,14 @@ class Added(NamedTuple):
     owed: int
     specials: dict[int, Special]
     refused: bool = False
+
+
+class SchemaChanged(Exception):
+    """The queue has another payload schema; nothing was added."""
+
+    def __init__(self, label: bytes) -> None:
+        super().__init__(label)
+        self.label = label
 
 
 class Report(NamedTuple):
@@ -182,13 +190,17 @@ class TaskStore(Calls):
                 return reply
             # It came in time all the same: the store's clock was moved.
 
-    async def enqueue(self, queue: Queue, tasks: Sequence[New], *, atomic: bool = False) -> Added:
-        """Adds tasks; if `atomic`, all or none."""
+    async def enqueue(
+        self, queue: Queue, tasks: Sequence[New], *, atomic: bool = False, schema: bytes = b""
+    ) -> Added:
+        """Adds tasks; if `atomic`, all or none. Raises SchemaChanged unless the label of the
+        queue's payload schema is this one.
+        """
         if atomic and len(tasks) > 1:
             timeout = self._connection.timeout
-            many = await self._enqueue(queue, tasks, timeout, atomic=True)
+            many = await self._enqueue((queue, schema), tasks, timeout, atomic=True)
         else:
-            many = await self._enqueues(queue, tasks)
+            many = await self._enqueues((queue, schema), tasks)
         results, (now, owed) = many
         specials = {i: one for i, one in enumerate(results) if isinstance(one, Special)}
         refused = atomic and any(one.word in _REFUSALS for one in specials.values())
@@ -196,12 +208,21 @@ class TaskStore(Calls):
         return Added(names, now, owed, specials, refused)
 
     async def _enqueue(
-        self, queue: Queue, tasks: Sequence[New], seconds: float, *, atomic: bool = False
+        self,
+        lane: tuple[Queue, bytes],
+        tasks: Sequence[New],
+        seconds: float,
+        *,
+        atomic: bool = False,
     ) -> tuple[Sequence[bytes | Special], tuple[int, int]]:
+        queue, schema = lane
         parts = [part for task in tasks for part in task]
-        _, first, now, owed, *rest = await self._in_time(
-            scripts.ENQUEUE, queue, (), (int(atomic), self._max_attempts, *parts), seconds
+        word, first, now, *rest = await self._in_time(
+            scripts.ENQUEUE, queue, (), (int(atomic), self._max_attempts, schema, *parts), seconds
         )
+        if word == b"SCHEMA":
+            raise SchemaChanged(first)
+        owed, *rest = rest
         results: list[bytes | Special] = [
             number.to_bytes(7, "big") for number in range(first, first + len(tasks))
         ]

@@ -75,7 +75,7 @@ def check_labels(labels: Mapping[str, str], path: str) -> None:
 def check_number(value: float, path: str, least: float, most: float) -> float:
     """A finite number of `least` to `most`."""
     if not (math.isfinite(value) and least <= value <= most):
-        raise InvalidField.at(path, f"must be {least:g} to {most:g}")
+        raise InvalidField.at(path, f"must be {_plain(least)} to {_plain(most)}")
     return value
 
 
@@ -101,8 +101,13 @@ def duration_ms(duration: Duration, path: str, least: int, most: int) -> int:
         raise InvalidField.at(path, "is not a valid duration")
     ms = seconds * 1000 + nanos // 1_000_000
     if not least <= ms <= most:
-        raise InvalidField.at(path, f"must be {least / 1000:g} s to {most / 1000:g} s")
+        raise InvalidField.at(path, f"must be {_plain(least / 1000)} s to {_plain(most / 1000)} s")
     return ms
+
+
+def _plain(number: float) -> str:
+    # As the page of limits has it, without an exponent.
+    return f"{number:.0f}" if float(number).is_integer() else f"{number:g}"
 
 
 def timestamp_ms(timestamp: Timestamp, path: str) -> int:

@@ -18,13 +18,15 @@ from codeq_grpc.wire.checks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Set as AbstractSet
+    from collections.abc import Sequence, Set as AbstractSet
 
 
 def states_of(
-    states: Iterable[int], path: str, allowed: AbstractSet[TaskState]
+    states: Sequence[int], path: str, allowed: AbstractSet[TaskState]
 ) -> frozenset[TaskState]:
     """States that are allowed here."""
+    if len(states) > limits.STATES:
+        raise InvalidField.at(path, f"must have at most {limits.STATES} entries")
     for i, state in enumerate(states):
         if state not in allowed:
             names = ", ".join(sorted(state.name for state in allowed))

@@ -53,7 +53,19 @@ def settings_of(queue: queue_pb2.Queue, path: str) -> QueueSettings:
         ),
         retain_payload=queue.retain_payload,
         paused=queue.paused,
+        payload_schema=_schema(queue.payload_schema, f"{path}.payload_schema"),
     )
+
+
+def _schema(text: str, path: str) -> str:
+    if len(text.encode()) > limits.SCHEMA_BYTES:
+        raise InvalidField.at(path, f"must have at most {limits.SCHEMA_BYTES} bytes")
+    return text
+
+
+def payload_schema(stored: bytes) -> str:
+    """The payload schema among stored settings, empty if there is none."""
+    return queue_pb2.Queue.FromString(stored).payload_schema
 
 
 def changed(

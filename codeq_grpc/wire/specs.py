@@ -78,6 +78,12 @@ def payload_field(payload: task_pb2.Payload) -> bytes:
     return bytes(head) + raw
 
 
+def opened(field: bytes) -> tuple[bytes, str]:
+    """Data and media type in such a field."""
+    payload = task_pb2.TaskSpec.FromString(field).payload
+    return payload.data, payload.content_type
+
+
 class SpecChecker:
     """Checks specs against the limits."""
 

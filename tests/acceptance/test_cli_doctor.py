@@ -10,6 +10,7 @@ import pytest
 from codeq_grpc.core.findings import KINDS
 from tests.acceptance.programs import CODEQ, PATIENCE, Program, Ran, run_codeq, wait_until
 from tests.support.admin import Admin
+from tests.support.store_user import StoreUser
 from tests.support.stores import StoreProcess, engines
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class TestAlone:
             admin.call("HSET", "codeq:{registry}:names", "acme/a b", "1")
             admin.call("HSET", "codeq:{registry}:numbers", "1", "acme/a b")
             admin.call("SET", "codeq:{registry}:last", "1")
+            admin.call("ZADD", "codeq:{registry}:order", "0", "acme/a b")
             admin.call("ZADD", "codeq:{acme/a b/0}:l", "1", b"\0" * 7)
             admin.call("HSET", "codeq:{acme/a b/0}:s", "sweep", "never")
             yield admin
@@ -154,6 +156,15 @@ class TestAlone:
         ran = run_codeq("doctor", env=env)
         assert (ran.code, ran.out) == (1, "")
         assert ran.err.startswith("error: STORE_UNAVAILABLE: ")
+        assert len(ran.err.splitlines()) == 1
+
+    def test_a_user_who_may_not_do_it_is_told_of_the_page(
+        self, store: StoreProcess, admin: Admin
+    ) -> None:
+        with StoreUser(store) as user:
+            ran = run_codeq("doctor", env={"CODEQ_REDIS_URL": user.url})
+        assert (ran.code, ran.out) == (1, "")
+        assert "docs/operations.md" in ran.err
         assert len(ran.err.splitlines()) == 1
 
     def test_interrupted_it_ends_at_once(self, store: StoreProcess, admin: Admin) -> None:

@@ -63,6 +63,26 @@ def test_a_full_queue_refuses_more(codeq: Codeq, command: str) -> None:
     assert (refused.code, "QUEUE_FULL" in refused.err) == (1, True)
 
 
+def test_a_schema_refuses_what_it_does_not_allow_until_it_is_taken_away(
+    codeq: Codeq, command: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "schema.json"
+    file.write_text('{"properties": {"id": {"type": "string"}}}')
+    assert codeq("queues", "set", command, "--payload-schema", str(file)).code == 0
+    assert _settings(codeq, command)["payloadSchema"] == file.read_text()
+    refused = codeq("enqueue", command, "--payload", '{"id": 5}')
+    assert refused.code == 1
+    assert 'payload.data: /id: the value is not of type "string"' in refused.err
+    assert codeq("enqueue", command, "--payload", '{"id": "5"}').code == 0
+
+    file.write_text('{"type": "text"}')
+    ran = codeq("queues", "set", command, "--payload-schema", str(file))
+    assert (ran.code, "queue.payload_schema: /type: " in ran.err) == (1, True)
+
+    assert codeq("queues", "set", command, "payload_schema=default").out == "payload_schema=none\n"
+    assert codeq("enqueue", command, "--payload", '{"id": 5}').code == 0
+
+
 def test_a_paused_queue_gives_nothing_until_it_is_resumed(
     codeq: Codeq, api: Api, command: str
 ) -> None:

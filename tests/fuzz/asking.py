@@ -57,7 +57,9 @@ def _servicers() -> tuple[Any, ...]:
     brokers = Brokers(**dict.fromkeys(Brokers.__dataclass_fields__, door))
     return (
         CodeQServicer(SpecChecker(payload_bytes=PAYLOAD_BYTES), brokers),
-        AdminServicer(brokers, retry=RetryPolicy(), lease_ms=1_000, retention_ms=1_000),
+        AdminServicer(
+            brokers, retry=RetryPolicy(), lease_ms=1_000, retention_ms=1_000, roles=ROLES
+        ),
     )
 
 

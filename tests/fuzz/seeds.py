@@ -9,6 +9,7 @@ from codeq.v1.task_pb2 import LeaseRef
 from codeq_grpc.core.errors import InvalidField, StoreUnavailable, TaskNotFound
 from codeq_grpc.wire.errors import to_status
 from tests.fuzz.asking import RPCS
+from tests.fuzz.vouching import seeds_of_sets, seeds_of_tokens
 from tests.integration.requests import requests
 
 _LEASE: Final = LeaseRef(task_id="AAAAAAECAAZ7yVXwAw", fence=7)
@@ -32,7 +33,13 @@ def _of_statuses() -> list[bytes]:
 
 def seeds(target: str) -> list[bytes]:
     """Good inputs of a target; for some any bytes are good."""
-    made = {"requests": _of_requests, "specs": _of_specs, "statuses": _of_statuses}
+    made = {
+        "requests": _of_requests,
+        "specs": _of_specs,
+        "statuses": _of_statuses,
+        "signed_tokens": seeds_of_tokens,
+        "key_sets": seeds_of_sets,
+    }
     if target in made:
         return made[target]()
     if target == "task_ids":

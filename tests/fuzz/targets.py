@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from google.protobuf.message import DecodeError
 
 from codeq.v1 import codeq_service_pb2 as pb, task_pb2
+from codeq_grpc.auth.authenticator import Authenticator, check_scope, needed_by
+from codeq_grpc.auth.credentials import hash_token
 from codeq_grpc.auth.permissions import PERMISSIONS, Access
-from codeq_grpc.auth.tokens import Tokens, hash_token
+from codeq_grpc.auth.tokens import Tokens
 from codeq_grpc.broker.selecting import Place, Search
 from codeq_grpc.core.errors import (
     CodeQError,
@@ -32,7 +34,7 @@ from codeq_grpc.store.keys import Queue, parse_prefix, parse_task_id
 from codeq_grpc.wire import encoding
 from codeq_grpc.wire.errors import DETAILS_KEY, from_status
 from codeq_grpc.wire.specs import SpecChecker
-from tests.fuzz import asking
+from tests.fuzz import asking, vouching
 from tests.fuzz.reading import Reader
 from tests.unit.test_wire_encoding import built
 
@@ -123,9 +125,14 @@ def _is_cursor(state: int, cursor: bytes) -> bool:
 _GOOD: Final = "acme.admin.token"
 _ADMIN: Final = Principal(subject="a", tenant="acme", scopes=ROLES["admin"])
 _VIEWER: Final = Principal(subject="v", tenant="acme", scopes=ROLES["viewer"])
-_TOKENS: Final = Tokens({hash_token(_GOOD): _ADMIN, hash_token("viewer"): _VIEWER})
+_AUTHENTICATOR: Final = Authenticator(
+    Tokens({hash_token(_GOOD): _ADMIN, hash_token("viewer"): _VIEWER})
+)
 _METHODS: Final = [*sorted(PERMISSIONS), "/other.Service/Method", ""]
-_KEYS: Final = ("authorization", "x-request-id", "Authorization", "authorization-bin", "x-tenant")
+_KEYS: Final = (
+    *("authorization", "x-api-key", "x-request-id"),
+    *("Authorization", "authorization-bin", "x-tenant"),
+)
 _STARTS: Final = ("", "Bearer ", f"Bearer {_GOOD}", f"bearer  {_GOOD}", "Bearer viewer")
 
 
@@ -145,20 +152,38 @@ def metadata(raw: bytes) -> None:
         entries.append((key, value.encode() if key.endswith("-bin") else value))
     found: Any = _Details(method, tuple(entries))
     assert re.fullmatch(r"[A-Za-z0-9._:-]{1,128}", request_id_of(found))
-    given = [value for key, value in entries if key == "authorization"]
-    words = str(given[0]).partition(" ") if len(given) == 1 else ("", "", "")
-    bearer = words[2].lstrip(" ") if words[0].lower() == "bearer" else ""
-    who = {_GOOD: _ADMIN, "viewer": _VIEWER}.get(bearer)
-    is_open = PERMISSIONS.get(method) is Access.OPEN
+    given = [(key, value) for key, value in entries if key in {"authorization", "x-api-key"}]
+    single = given[0] if len(given) == 1 else ("", "")
+    words = str(single[1]).partition(" ")
+    is_bearer = single[0] == "authorization" and words[0].lower() == "bearer"
+    who = {_GOOD: _ADMIN, "viewer": _VIEWER}.get(words[2].lstrip(" ") if is_bearer else "")
+    needed = needed_by(method)
+    if needed is Access.OPEN:
+        return
     try:
-        assert _TOKENS.authorize(method, entries) is (None if is_open else who)
-    except ScopeMissing:
-        assert who is _VIEWER
+        assert _authenticated(entries) is who
     except CredentialMissing:
         assert given == []
+        return
     except CredentialInvalid:
         assert who is None
         assert given
+        return
+    assert who is not None
+    try:
+        check_scope(method, needed, who)
+    except ScopeMissing:
+        assert who is _VIEWER
+
+
+def _authenticated(entries: list[tuple[str, str | bytes]]) -> Principal:
+    call = _AUTHENTICATOR.authenticate(entries)
+    try:
+        call.send(None)
+    except StopIteration as done:
+        principal: Principal = done.value[0]
+        return principal
+    raise AssertionError("with tokens alone nobody is asked: it does not wait")
 
 
 def stored(raw: bytes) -> None:
@@ -226,5 +251,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "stored": stored,
     "encodings": encodings,
     "statuses": statuses,
+    "signed_tokens": vouching.signed_tokens,
+    "key_sets": vouching.key_sets,
 }
 """Name -> target. Schedules do not exist yet; with them comes one for cron expressions."""

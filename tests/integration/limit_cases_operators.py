@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb
+from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb, task_pb2
 from codeq_grpc.core import limits
 from tests.integration.limit_values import (
     COMMANDS,
@@ -33,6 +33,7 @@ LISTS: Final = [
         ([0], [9]),
         "filter.states[0]",
     ),
+    Case("ListTasks", lambda n: listing(states=[5] * n), *upto(limits.STATES), "filter.states"),
     Case(
         "ListTasks",
         lambda n: listing(labels={f"k{i}": "" for i in range(n)}),
@@ -73,6 +74,20 @@ LISTS: Final = [
     Case(
         "ListTasks",
         lambda t: pb.ListTasksRequest(filter={"command": "C"}, page_token=t),
+        ("",),
+        TOKENS,
+        "page_token",
+    ),
+    Case(
+        "ListAuditEvents",
+        lambda n: admin_pb.ListAuditEventsRequest(page_size=n),
+        (0, 1, limits.PAGE_EVENTS),
+        (-1, limits.PAGE_EVENTS + 1),
+        "page_size",
+    ),
+    Case(
+        "ListAuditEvents",
+        lambda t: admin_pb.ListAuditEventsRequest(page_token=t),
         ("",),
         TOKENS,
         "page_token",
@@ -189,6 +204,12 @@ LISTS: Final = [
         ([1], [2], [3], [4], [0], [9]),
         "states[0]",
     ),
+    Case(
+        "AdminCleanup",
+        lambda n: pb.AdminCleanupRequest(states=[task_pb2.TASK_STATE_COMPLETED] * n),
+        *upto(limits.STATES),
+        "states",
+    ),
 ]
 
 QUEUES: Final = [
@@ -256,6 +277,12 @@ QUEUES: Final = [
         lambda n: update(paused=True, pause_reason=SMILE * n),
         *upto(limits.PAUSE_REASON_CHARS),
         "queue.pause_reason",
+    ),
+    Case(
+        "UpdateQueue",
+        lambda n: update(payload_schema="{}" + " " * (n - 2)),
+        *upto(limits.SCHEMA_BYTES),
+        "queue.payload_schema",
     ),
     Case(
         "UpdateQueue",

@@ -75,21 +75,24 @@ _READS: Final[dict[bytes, tuple[str | int, ...]]] = {
 
 
 def contents(admin: Admin) -> dict[bytes, Any]:
-    """Every key of the store and its value, but for what idle servers write. Not as DUMP has it: a
+    """Every key of the store and its value, but for what idle servers write, samples of the totals
+    among it, and the audit trail, which has calls that change nothing, too. Not as DUMP has it: a
     large hash is serialised in an order that changes while it is only read.
     """
     names = [
         name
         for name in admin.call("KEYS", "*")
-        if name != keys.PROBE.encode() and not name.endswith(b"}:w")
+        if name != keys.PROBE.encode() and not name.endswith(b"}:w") and b"}:audit" not in name
     ]
     kinds = zip(names, admin.calls([("TYPE", name) for name in names]), strict=True)
     known = {name: kind for name, kind in kinds if kind != b"none"}
     reads = [(_READS[kind][0], name, *_READS[kind][1:]) for name, kind in known.items()]
-    return {
-        name: dict(zip(value[::2], value[1::2], strict=True)) if known[name] == b"hash" else value
-        for name, value in zip(known, admin.calls(reads), strict=True)
-    }
+    found: dict[bytes, Any] = dict(zip(known, admin.calls(reads), strict=True))
+    for name, value in found.items():
+        if known[name] == b"hash":
+            found[name] = dict(zip(value[::2], value[1::2], strict=True))
+            found[name].pop(b"samples", None)
+    return found
 
 
 async def page(server: Server, path: str) -> tuple[int, Any]:

@@ -96,7 +96,7 @@ def _policy() -> task_pb2.RetryPolicy:
 def _spec(lease: task_pb2.LeaseRef, **when: Any) -> task_pb2.TaskSpec:
     return task_pb2.TaskSpec(
         command="RENDER",
-        payload=task_pb2.Payload(data=b"data", content_type="text/plain"),
+        payload=task_pb2.Payload(data=b'"data"', content_type="application/json"),
         priority=5,
         lease_duration=MINUTE,
         attempt_timeout=MINUTE,
@@ -139,6 +139,7 @@ def _queue() -> queue_pb2.Queue:
         retain_payload=True,
         paused=True,
         pause_reason="why",
+        payload_schema="true",
     )
 
 
@@ -208,6 +209,15 @@ def _of_operators(lease: task_pb2.LeaseRef) -> Iterator[tuple[str, Message]]:
     yield "ResumeQueue", admin_pb.ResumeQueueRequest(command="RENDER")
     yield "PurgeQueue", admin_pb.PurgeQueueRequest(command="RENDER")
     yield "ListWorkers", admin_pb.ListWorkersRequest(command="RENDER")
+    yield "ListAuditEvents", admin_pb.ListAuditEventsRequest(page_size=1)
+
+
+def of_keys() -> Iterator[tuple[str, Message]]:
+    """Those of API keys; the first one makes one."""
+    key = admin_pb.ApiKey(name="ci", scopes=["tasks.read"], commands=["RENDER"])
+    yield "CreateApiKey", admin_pb.CreateApiKeyRequest(key=key, ttl=MINUTE, roles=["worker"])
+    yield "ListApiKeys", admin_pb.ListApiKeysRequest(page_size=1)
+    yield "RevokeApiKey", admin_pb.RevokeApiKeyRequest(key_id="x" * 12, reason="why")
 
 
 def requests(lease: task_pb2.LeaseRef) -> Iterator[tuple[str, Message]]:
@@ -217,6 +227,7 @@ def requests(lease: task_pb2.LeaseRef) -> Iterator[tuple[str, Message]]:
     yield from _of_producers(lease)
     yield from _of_workers(lease)
     yield from _of_operators(lease)
+    yield from of_keys()
 
 
 def _walk(

@@ -10,7 +10,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from codeq.v1 import codeq_service_pb2 as pb
+from codeq_grpc.auth import authenticator
 from codeq_grpc.auth.permissions import PERMISSIONS, Access
+from codeq_grpc.client import Client
 from codeq_grpc.core.principal import ROLES
 from tests.integration.calling import PATHS, SERVICE
 from tests.integration.looking import calls_under_way, contents
@@ -20,6 +22,7 @@ from tests.support.server import Caller, bearer, eventually, token_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from codeq_grpc.auth.credentials import Credential
     from tests.support.admin import Admin
     from tests.support.server import Metadata, Server
 
@@ -30,7 +33,9 @@ RPCS: Final = list(PATHS.values())
 
 BAD_CREDENTIALS: Final[dict[str, tuple[Metadata, tuple[str, str]]]] = {
     "none": ((), MISSING),
-    "in another header": ((("x-api-key", GOOD), ("x-authorization", f"Bearer {GOOD}")), MISSING),
+    "in another header": ((("x-authorization", f"Bearer {GOOD}"),), MISSING),
+    "as an API key": ((("x-api-key", GOOD),), INVALID),
+    "in two headers": ((*bearer("acme", "admin"), ("x-api-key", GOOD)), INVALID),
     "in a cookie": ((("cookie", f"authorization=Bearer {GOOD}"),), MISSING),
     "empty": ((("authorization", ""),), INVALID),
     "no scheme": ((("authorization", GOOD),), INVALID),
@@ -90,6 +95,43 @@ async def test_every_rpc_refuses_a_bad_credential(server: Server, admin: Admin, 
     for path in RPCS:
         assert await answered(caller, path) == kind, path
     assert contents(admin) == before
+
+
+async def test_a_verifier_that_breaks_tells_callers_nothing_of_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(metadata: object) -> Credential:
+        raise RuntimeError(f"canary in {type(metadata)}")
+
+    monkeypatch.setattr(authenticator, "read_credential", broken)
+    for path in RPCS:
+        assert await answered(server.caller(), path) == ("INTERNAL", "INTERNAL"), path
+    refusal = await refused(server.caller().claim())
+    assert refusal.request_id in refusal.message
+    assert "canary" not in refusal.message
+    assert "canary" in caplog.text
+
+
+async def test_a_token_for_this_machine_is_shown_to_no_proxy(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.read(1 << 10))
+        writer.close()
+
+    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+            monkeypatch.setenv(name, url)
+        for name in ("no_proxy", "no_grpc_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        port = server.ports.grpc
+        for target in (f"127.0.0.1:{port}", f"localhost:{port}", f"dns:///127.0.0.1:{port}"):
+            async with Client(target, token=GOOD) as client:
+                assert (await client.enqueue("RENDER")).task_id
+    assert asked == []
 
 
 async def test_the_scheme_is_known_in_any_case_and_spacing(server: Server) -> None:

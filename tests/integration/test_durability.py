@@ -73,7 +73,8 @@ async def test_while_the_replica_hangs_an_enqueue_is_not_ok_and_its_repeat_makes
     refusal = await refused(acme.enqueue(idempotency_key="k"))
     assert refusal.kind == NOT_DURABLE
     assert refusal.message == NotDurable().message
-    assert refusal.metadata == {"problem": "on 0 of 1 replicas"}
+    # Which of the two is a matter of how busy the machine is.
+    assert refusal.metadata["problem"] in {"on 0 of 1 replicas", "not in time"}
     assert refusal.retry_after == 0.5
     # A key that has a task is as good as OK to who asks again.
     existing = pb.EnqueueRequest(task={"command": "RENDER", "idempotency_key": "k"})
@@ -107,6 +108,8 @@ async def promises_of(acme: Caller) -> list[tuple[str, Message]]:
     one, two, three, four, five = [task.lease for task in await acme.claim(most=5)]
     beat = pb.HeartbeatRequest(leases=[{"lease": five}])
     beat.leases[0].progress.checkpoint.data = b"half"
+    key = admin_pb.ApiKey(name="ci", scopes=["tasks.read"])
+    made = await ask(acme, "CreateApiKey", admin_pb.CreateApiKeyRequest(key=key))
     return [
         ("Enqueue", pb.EnqueueRequest(task={"command": "RENDER"})),
         ("BatchEnqueue", pb.BatchEnqueueRequest(tasks=[{"command": "RENDER"}])),
@@ -122,6 +125,8 @@ async def promises_of(acme: Caller) -> list[tuple[str, Message]]:
         ("PauseQueue", admin_pb.PauseQueueRequest(command="RENDER")),
         ("ResumeQueue", admin_pb.ResumeQueueRequest(command="RENDER")),
         ("PurgeQueue", admin_pb.PurgeQueueRequest(command="RENDER")),
+        ("CreateApiKey", admin_pb.CreateApiKeyRequest(key=key)),
+        ("RevokeApiKey", admin_pb.RevokeApiKeyRequest(key_id=made.key.key_id)),
     ]
 
 

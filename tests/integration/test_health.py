@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from codeq_grpc import __version__
 from tests.integration.calling import SERVICE, SERVICES
 from tests.integration.looking import page
-from tests.support.server import eventually
+from tests.support.server import eventually, running_server
 
 if TYPE_CHECKING:
     from tests.support.server import Server
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 CHECKS: Final = [
     f"store.{check}"
     for check in (
-        *("reachable", "writable", "noeviction", "primary", "version", "durability", "cluster"),
-        *("memory", "settings", "clock"),
+        *("reachable", "writable", "rights", "noeviction", "primary", "version", "durability"),
+        *("cluster", "memory", "settings", "clock"),
     )
 ]
 OURS: Final = [service.full_name for service in SERVICES]
@@ -141,3 +141,14 @@ async def test_many_watchers_that_leave_are_forgotten(server: Server) -> None:
         watch.cancel()
     waiters = server.app.health.changed._waiters
     await eventually(lambda: not waiters)
+
+
+async def test_the_pages_take_no_proxy_from_the_environment(
+    store: StoreProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    async with running_server(store) as behind:
+        assert await page(behind, "/readyz") == (200, {"status": "ready"})

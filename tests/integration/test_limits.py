@@ -30,7 +30,7 @@ from tests.integration.refusals import told
 
 if TYPE_CHECKING:
     from tests.support.admin import Admin
-    from tests.support.server import Caller
+    from tests.support.server import Caller, Server
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,14 @@ REQUIRED: Final = [
     ("PauseQueue", admin_pb.PauseQueueRequest(), "command"),
     ("ResumeQueue", admin_pb.ResumeQueueRequest(), "command"),
     ("PurgeQueue", admin_pb.PurgeQueueRequest(), "command"),
+    ("CreateApiKey", admin_pb.CreateApiKeyRequest(), "key.name"),
+    ("CreateApiKey", admin_pb.CreateApiKeyRequest(key={"name": "n"}), "key.scopes"),
+    ("RevokeApiKey", admin_pb.RevokeApiKeyRequest(), "key_id"),
 ]
-OPTIONAL: Final = {"AdminQueues", "AdminCleanup", "ListWorkers"}
+OPTIONAL: Final = {
+    *("AdminQueues", "AdminCleanup", "ListWorkers"),
+    *("ListApiKeys", "ListAuditEvents"),
+}
 """RPCs that accept an empty request."""
 
 
@@ -114,6 +120,17 @@ async def test_required_fields_are_named_when_they_are_empty(acme: Caller, admin
     assert {
         rpc for rpc, request, _ in REQUIRED if not request.ByteSize()
     } == METHODS.keys() - OPTIONAL
+
+
+@pytest.mark.parametrize("rpc", ["Claim", "StreamClaim"])
+async def test_commands_are_checked_before_it_is_asked_whether_they_are_allowed(
+    server: Server, rpc: str
+) -> None:
+    limited = server.caller("acme", "worker-of-render")
+    make = {"Claim": claim, "StreamClaim": stream}[rpc]
+    for commands, path in ((["OTHER"] * 33, "commands"), (["\n" * 100_000], "commands[0]")):
+        seen = await told(limited, rpc, make(commands=commands))
+        assert seen == ("INVALID_ARGUMENT", "INVALID_FIELD", path)
 
 
 async def test_tasks_are_selected_by_ids_or_by_filter_never_both(acme: Caller) -> None:
@@ -172,6 +189,7 @@ INTERNAL: Final = {
     **dict.fromkeys(("HEALTH_CHECKS_PER_ADDRESS", "HEALTH_WATCHES"), "places: test_budgets"),
     "HEALTH_WATCHES_PER_ADDRESS": "places: test_budgets",
     **dict.fromkeys(("HEALTH_BYTES", "HEALTH_BYTES_PER_ADDRESS"), "room: test_budgets"),
+    **dict.fromkeys(("API_KEYS", "API_KEY_KEPT_MS"), "how many and how long: store/test_api_keys"),
     "WAIT_MAX_MS": "a test of its own above",
     "CLEANUP_DEFAULT": "a default: test_cleanup",
     "PAGE_DEFAULT": "a default: test_list_tasks",

@@ -12,6 +12,7 @@ from codeq_grpc.processes.ports import listen
 from tests.support.server import settings_for
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator
 
     from tests.support.stores import StoreProcess
@@ -24,9 +25,9 @@ _READY = {"process": 2, "ready": True, "reasons": {}}
 class Process:
     """A server whose siblings are made up."""
 
-    def __init__(self, store: StoreProcess) -> None:
+    def __init__(self, store: StoreProcess, http_port: int, listeners: list[socket.socket]) -> None:
         self.states: list[dict[str, Any]] = []
-        self.http_port, listeners = listen("127.0.0.1", 0)
+        self.http_port = http_port
         shared = Shared("abcd1234", listeners, lambda: self.states)
         self.app = App(settings_for(store), shared)
 
@@ -38,11 +39,12 @@ class Process:
 
 @pytest.fixture
 async def process(store: StoreProcess) -> AsyncIterator[Process]:
-    process = Process(store)
-    async with process.app.running() as ports:
-        assert ports.http == process.http_port
-        assert process.app.server_id == "abcd1234"
-        yield process
+    with listen("127.0.0.1", 0) as (http_port, listeners):
+        process = Process(store, http_port, listeners)
+        async with process.app.running() as ports:
+            assert ports.http == process.http_port
+            assert process.app.server_id == "abcd1234"
+            yield process
 
 
 async def test_ready_is_who_has_one_that_is_ready_though_this_one_is_not(process: Process) -> None:

@@ -11,8 +11,9 @@ import pytest
 from codeq.v1 import codeq_service_pb2 as pb, task_pb2
 from tests.integration.calling import ask
 from tests.integration.looking import contents
-from tests.integration.refusals import read_refusal
+from tests.integration.refusals import read_refusal, refused
 from tests.integration.streaming import StreamReader, stream_request
+from tests.support.server import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from tests.support.admin import Admin
     from tests.support.server import Caller, Server
+    from tests.support.stores import StoreProcess
 
 UNKNOWN: Final = "AAAAAAAAAAAAAAAAAA"
 
@@ -85,6 +87,26 @@ async def test_a_task_of_another_tenant_is_as_unknown_as_one_that_never_was(
     assert of_tenant(admin, "rival") == {
         name: value for name, value in before.items() if b"{rival" in name
     }
+
+
+async def test_while_the_store_is_away_a_task_of_another_tenant_is_as_unknown(
+    own_store: StoreProcess,
+) -> None:
+    """What a server knows by heart of others' queues shows neither so nor in how long it takes."""
+    async with running_server(own_store, store_timeout_seconds=0.5) as server:
+        theirs = await server.caller("rival").enqueue()
+        others = await server.caller().enqueue("OTHER")
+        for caller in (server.caller(), server.caller("acme", "admin-of-render")):
+            await refused(caller.start("GetTask", pb.GetTaskRequest(task_id=theirs)))
+        own_store.pause()
+        for caller, task_id in (
+            (server.caller(), UNKNOWN),
+            (server.caller(), theirs),
+            (server.caller("acme", "admin-of-render"), others),
+        ):
+            refusal = await refused(caller.start("GetTask", pb.GetTaskRequest(task_id=task_id)))
+            assert refusal.kind == ("UNAVAILABLE", "STORE_UNAVAILABLE")
+        own_store.resume()
 
 
 def of_tenant(admin: Admin, tenant: str) -> dict[bytes, bytes]:

@@ -31,6 +31,10 @@ class Producing(QueueBase):
         plans: dict[bytes, ModelTask] = {}
         for i, wanted in enumerate(new):
             special = self._judge(wanted, names[i], now, plans)
+            key = wanted.idempotency
+            replaces = key is not None and key.conflict == Conflict.REPLACE
+            if wanted.invalid and (special is None or (replaces and special[0] != b"OVERDUE")):
+                special = b"INVALID", names[i], 0
             if special is None and self.settings.max_backlog and room < 1:
                 special = b"FULL", names[i], 0
             if special is not None:

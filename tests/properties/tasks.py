@@ -33,6 +33,8 @@ class NewTask(NamedTuple):
     idempotency: Key | None = None
     parents: tuple[bytes, ...] = ()
     """Tasks that have not completed, as the broker gives them on."""
+    invalid: bool = False
+    """Its payload is not what the queue's schema allows."""
 
 
 class Outcome(NamedTuple):

@@ -20,10 +20,10 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from codeq_grpc.store import keys
 from codeq_grpc.wire.errors import CODES
-from tests.integration.calling import METHODS, answer, start_raw
+from tests.integration.calling import METHODS, answer, ask, start_raw
 from tests.integration.looking import contents
 from tests.integration.refusals import read_refusal
-from tests.integration.requests import requests
+from tests.integration.requests import of_keys, requests
 from tests.properties.messages import messages_of, mutated, nearly_good
 from tests.support.admin import Admin
 from tests.support.fields import names_a_field
@@ -94,6 +94,15 @@ class World:
             if item.reason == "INVALID_FIELD":
                 assert names_a_field(METHODS[rpc].input_type, item.metadata["field"])
         return ("OK", ""), ()
+
+    def good(self, rpc: str) -> list[Any]:
+        """Requests of an RPC about a task and a key that there are."""
+        found: list[Any] = [request for name, request in requests(self.lease()) if name == rpc]
+        if rpc == "RevokeApiKey":
+            made = self.run(ask(self._caller, *next(of_keys())))
+            for request in found:
+                request.key_id = made.key.key_id
+        return found
 
     def _contents(self) -> dict[bytes, Any]:
         """All that is stored, but for the clocks of queues, which go on whatever is asked."""
@@ -179,9 +188,8 @@ def patient(raw: bytes, rpc: str) -> bytes:
     return raw
 
 
-def drawn(data: st.DataObject, rpc: str, lease: task_pb2.LeaseRef) -> bytes:
+def drawn(data: st.DataObject, rpc: str, good: list[Message]) -> bytes:
     """The bytes of a request: nearly good, wild, or hardly one."""
-    good = [request for name, request in requests(lease) if name == rpc]
     kind = data.draw(st.sampled_from(["nearly good", "nearly good", "good", "wild", "bytes"]))
     if kind == "wild":
         message: Message = data.draw(messages_of(METHODS[rpc].input_type))
@@ -210,7 +218,7 @@ def test_no_request_is_answered_as_a_bug_and_a_refused_one_changes_nothing(
     )
     @given(st.data())
     def hold(data: st.DataObject) -> None:
-        world.ask(rpc, patient(drawn(data, rpc, world.lease()), rpc))
+        world.ask(rpc, patient(drawn(data, rpc, world.good(rpc)), rpc))
 
     hold()
     _log.info("%s: %s", rpc, dict(world.seen))

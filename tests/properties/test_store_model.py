@@ -76,6 +76,7 @@ NEW_TASKS: Final = st.builds(
     key=st.sampled_from(["", "", "a", "b"]),
     idempotency=st.none() | st.none() | KEYS,
     parents=st.just(()),
+    invalid=st.sampled_from([False, False, False, False, False, True]),
 )
 QUEUE_SETTINGS: Final = st.builds(
     QueueSettings,
@@ -87,6 +88,7 @@ QUEUE_SETTINGS: Final = st.builds(
     max_backlog=st.sampled_from([0, 0, 0, 6]),
     retain_payload=st.booleans(),
     paused=st.sampled_from([False, False, False, True]),
+    payload_schema=st.sampled_from(["", "", "one", "other"]),
 )
 PAUSES: Final = st.sampled_from([0, 0, 0, 1, 1_000])
 WAITS: Final = st.sampled_from([0, 0, 0, 0, 1, 1, 1_000, 1_000, LEASE_MS - 1, LEASE_MS, 90_000])

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import pytest
+
 from codeq_grpc.broker.dependencies import Dependencies
+from codeq_grpc.core.queues import schema_label
 from codeq_grpc.core.records import Idempotency, NewTask as StoredTask
 from codeq_grpc.core.retry import RetryPolicy
 from codeq_grpc.core.task import Ending, TaskState, Transition
 from codeq_grpc.store.keys import Queue, parse_task_id
-from codeq_grpc.store.rows import pack_new
-from codeq_grpc.store.tasks import Report
+from codeq_grpc.store.rows import pack_invalid, pack_new
+from codeq_grpc.store.tasks import Report, SchemaChanged
 from tests.properties.model import QueueModel
 from tests.properties.transitions import outside_the_table, transitions
 from tests.support.admin import Admin
@@ -23,6 +26,7 @@ from tests.support.snapshot import CANCELLING, PARKED, take_snapshot
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
 
+    from codeq_grpc.core.principal import Reach
     from codeq_grpc.core.queues import QueueSettings
     from codeq_grpc.store.registry import Registry
     from tests.properties.tasks import ModelTask, NewTask, Outcome
@@ -46,10 +50,10 @@ _T = TypeVar("_T")
 class OneQueue:
     """A registry of one queue."""
 
-    async def of_task(self, tenant: str, task_id: str) -> tuple[Queue, bytes] | None:
+    async def of_task(self, reach: Reach, task_id: str) -> tuple[Queue, bytes] | None:
         parsed = parse_task_id(task_id)
         assert parsed is not None
-        assert tenant == QUEUE.tenant
+        assert reach.tenant == QUEUE.tenant
         return QUEUE, parsed[1]
 
 
@@ -154,8 +158,17 @@ class Twin:
     def enqueue(self, *new: NewTask) -> list[bytes]:
         """Tasks with a delay are given a delay or a time, by turns."""
         now = self.model.now_ms
-        args = [pack_new(_stored(wanted, now, i)) for i, wanted in enumerate(new)]
-        added = self._world.run(self._driver.add(*args))
+        args = [
+            (pack_invalid if wanted.invalid else pack_new)(_stored(wanted, now, i))
+            for i, wanted in enumerate(new)
+        ]
+        label = schema_label(self.model.settings.payload_schema)
+        if any(wanted.invalid for wanted in new):
+            with pytest.raises(SchemaChanged) as changed:
+                self._world.run(self._driver.add(*args, schema=b"another"))
+            assert changed.value.label == label
+            self._compare("enqueue")
+        added = self._world.run(self._driver.add(*args, schema=label))
         assert added.now_ms == now
         fresh = [n for i, n in enumerate(added.names) if i not in added.specials]
         self._grew([int.from_bytes(name, "big") for name in fresh])
@@ -166,7 +179,7 @@ class Twin:
             i: s[0] for i, s in specials.items()
         }
         for i, special in added.specials.items():
-            if special.word not in {b"FULL", b"OVERDUE"}:
+            if special.word not in {b"FULL", b"OVERDUE", b"INVALID"}:
                 assert special[1:] == specials[i][1:]
         self._compare("enqueue")
         return added.names
@@ -262,7 +275,7 @@ class Twin:
     def configure(self, settings: QueueSettings) -> None:
         """New settings."""
         driver = self._driver
-        version, _ = self._world.run(driver.settings.settings(QUEUE))
+        version, _, _ = self._world.run(driver.settings.settings(QUEUE))
         assert self._world.run(driver.settings.configure(QUEUE, version, settings, b""))
         self.model.configure(settings)
         self._compare("configure")

@@ -8,7 +8,10 @@ from __future__ import annotations
 import itertools
 from typing import Final
 
+from codeq_grpc.core.queues import schema_label
+from codeq_grpc.core.records import NewTask
 from codeq_grpc.core.task import Conflict, Ending
+from codeq_grpc.store.rows import pack_invalid
 from codeq_grpc.store.tasks import DONE, REPEATED, Report
 from tests.store.cases_of_dependencies import (
     following,
@@ -34,6 +37,7 @@ from tests.store.cases_of_upkeep import (
     sweeping_after_a_purge,
 )
 from tests.store.making import (
+    LABELS,
     UNKNOWN,
     Act,
     Case,
@@ -67,6 +71,13 @@ async def enqueueing_all_kinds(driver: QueueDriver) -> Act:
         keyed("parent"),
     ]
     return lambda: driver.add(*new)
+
+
+async def enqueueing_under_a_schema(driver: QueueDriver) -> Act:
+    await driver.configure(payload_schema="{}")
+    invalid = pack_invalid(NewTask("RENDER", b"spec", b"payload", labels=LABELS))
+    new = [keyed("i1"), invalid, task(), keyed("i2")]
+    return lambda: driver.add(*new, schema=schema_label("{}"))
 
 
 async def replacing(driver: QueueDriver) -> Act:
@@ -272,7 +283,7 @@ async def passing_on(driver: QueueDriver) -> Act:
 
 async def configuring(driver: QueueDriver) -> Act:
     await waiting(driver)
-    return lambda: driver.configure(paused=False, max_in_progress=5)
+    return lambda: driver.configure(paused=False, max_in_progress=5, payload_schema="{}")
 
 
 async def watching_anew(driver: QueueDriver) -> Act:
@@ -290,6 +301,7 @@ WRITING: Final[dict[str, tuple[Case, ...]]] = {
     "enqueue": (
         enqueueing,
         enqueueing_all_kinds,
+        enqueueing_under_a_schema,
         replacing,
         replacing_one_let_in,
         replacing_one_let_in_by_one_of_another_key,

@@ -231,6 +231,7 @@ DAMAGES: Final = (
     damage("cfg", "s", "bad_field")(lambda s: ["HSET", "cfg", "x"]),
     damage("samples", "s", "bad_field")(lambda s: ["HSET", "samples", "x"]),
     damage("counter", "s", "bad_field")(lambda s: ["HSET", "enqueued", "many"]),
+    damage("schema", "s", "bad_field")(lambda s: ["HSET", "schema", "x"]),
     damage("sweep", "s", "bad_field")(lambda s: ["HSET", "sweep", "x"]),
     damage("tokens", "s", "bad_field")(lambda s: ["HSET", "tokens", "x"]),
     damage("debt", "s", "bad_field")(lambda s: ["HSET", "tokens", "-1e300"]),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from codeq_grpc.core.errors import CodeQError
+from codeq_grpc.core.principal import Reach
 from codeq_grpc.core.task import TERMINAL, Ending, TaskState
 from codeq_grpc.store import scripts
 from codeq_grpc.store.keys import Queue
@@ -229,6 +230,8 @@ ELSEWHERE: Final = {
     "examine",
     "set_aside",
     "examine_registry",
+    "record",
+    *("make_key", "revoke_key", "note_keys", "forget_keys", "examine_keys"),
 }
 """Scripts that write, and have tests of their own for it."""
 
@@ -298,7 +301,7 @@ async def test_queue_whose_registration_stopped_midway_is_registered_by_the_next
         (name,) = (await driver.store.enqueue(queue, [task()])).names
         for reader in (registry, Registry(aborting)):
             await reader.refresh()
-            assert await reader.of_task("acme", queue.task_id(name)) == (queue, name)
+            assert await reader.of_task(Reach("acme"), queue.task_id(name)) == (queue, name)
             assert {known.command for known in reader.known()} == {"OTHER", "RENDER"}
         if not aborting.aborted:
             return

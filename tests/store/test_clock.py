@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from codeq_grpc.store.connection import Connection
 
 WITHOUT_CLOCK = {
-    *(scripts.CONFIGURE, scripts.SETTINGS, scripts.PASS_ON, scripts.STAMP),
+    *(scripts.CONFIGURE, scripts.SETTINGS, scripts.PASS_ON, scripts.STAMP, scripts.BACKLOG),
     *(scripts.FOLLOWS, scripts.VITALS, scripts.SET_ASIDE, scripts.EXAMINE_REGISTRY),
+    *(scripts.LIST_KEYS, scripts.EXAMINE_KEYS),
 }
 
 

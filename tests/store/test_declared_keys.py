@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
+from codeq_grpc.core.audit import Event, Stream
 from codeq_grpc.core.findings import Mode
 from codeq_grpc.core.task import TaskState
 from codeq_grpc.store import keys, scripts
+from codeq_grpc.store.api_keys import ApiKeyStore
 from codeq_grpc.store.presence import PresenceStore
 from codeq_grpc.store.registry import Registry
+from codeq_grpc.store.trail import TrailStore
+from tests.store.api_keys import make
 from tests.store.cases import NEVER, WRITING
 from tests.store.damages import DAMAGES, populate
 from tests.store.making import LABELS, UNKNOWN, tasks_of_every_state
@@ -70,18 +74,48 @@ class Monitor:
                 declared = tuple(rest[2 : 2 + int(rest[1])])
 
 
-async def use_registry(connection: ClockedConnection) -> None:
+async def use_registry(connection: ClockedConnection, admin: Admin) -> None:
     registry = Registry(connection)
     queue = await registry.open("acme", "A")
     await Registry(connection).open("acme", "A")
-    await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/B", queue.number + 50))
-    await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/C", queue.number))
-    await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/C", queue.number + 99))
+    await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/D", 0, 9))
+    admin.call("DEL", keys.REGISTRY[3])
+    await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/B", queue.number + 50, 0))
+    await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/C", queue.number, 9))
+    await connection.run(scripts.REGISTER, keys.REGISTRY, ("acme/C", queue.number + 99, 1))
     await connection.run(scripts.STAMP, [keys.STAMP], ())
     presence = PresenceStore(connection)
     for report in (b"report", b"another", b""):
         await presence.tell("acme", "srv", report)
         await presence.read("acme")
+    trail = TrailStore(connection, retention_ms=1_000)
+    for stream in Stream:
+        await trail.write("acme", stream, [Event(*"saoqrtcp")])
+    await trail.read("acme", "", 9)
+
+
+async def use_api_keys(driver: QueueDriver) -> None:
+    store = ApiKeyStore(driver.store._connection)
+    ended, lasting = await make(store, life_ms=1), await make(store)
+    other, _ = [await make(store, life_ms=9), await make(store, commands=("A",))]
+    await store.note([ended.key_id, UNKNOWN.hex()])
+    await store.find([ended.key_id, "x"])
+    await store.page("acme", "", 9)
+    await store.revoke("acme", lasting.key_id)
+    driver.admin.call("ZADD", keys.API_KEYS["ends"], 1, other.key_id)
+    driver.clock.advance(5)
+    await store.forget(0, 9)
+    await store.forget(0, 9, "acme")
+    driver.admin.call("HSET", keys.API_KEYS["rows"], "x", "short")
+    driver.admin.call("HSET", keys.API_KEYS["used"], "y", "1")
+    driver.admin.call("ZADD", keys.API_KEYS["ends"], 1, "z")
+    driver.admin.call(
+        "ZREM",
+        keys.API_KEYS["tenants"],
+        *driver.admin.call("ZRANGE", keys.API_KEYS["tenants"], 0, 0),
+    )
+    looking = doctor(driver, Mode.REPAIR)
+    assert [one async for look in looking.examine_keys() for one in look.findings]
 
 
 async def use_reads(driver: QueueDriver) -> None:
@@ -95,6 +129,7 @@ async def use_reads(driver: QueueDriver) -> None:
     await driver.settings.settings(driver.queue)
     await driver.stats()
     await driver.upkeep.peek([driver.queue])
+    await driver.reads.unended([driver.queue])
     for state in TaskState:
         await driver.scan_all(state, most=1, budget=2)
     await driver.scan_all(TaskState.FAILED, labels=LABELS, error_prefix=b"error")
@@ -127,6 +162,7 @@ async def use_doctor(driver: QueueDriver) -> None:
     ):
         driver.admin.call("HSET", registry + key, name, value)
     driver.admin.call("SET", registry + "last", "nonsense", "EX", 1000)
+    driver.admin.call("ZADD", registry + "order", "0", "acme/GONE")
     assert [one async for look in looking.examine_registry() for one in look.findings]
 
 
@@ -142,7 +178,7 @@ async def touches(
         listen(server)
     with Admin(store.socket_path) as listening:
         monitor = Monitor(store, listening)
-        await use_registry(clocked)
+        await use_registry(clocked, driver.admin)
         for case in (case for cases in WRITING.values() for case in cases):
             driver.admin.call("FLUSHALL")
             driver.clock.ms = START_MS
@@ -153,6 +189,8 @@ async def touches(
         driver.clock.ms = START_MS
         await use_reads(driver)
         await use_doctor(driver)
+        driver.admin.call("FLUSHALL")
+        await use_api_keys(driver)
         return list(monitor.touches())
 
 
@@ -184,3 +222,4 @@ def test_first_argument_of_every_command_is_its_only_key(
 def test_keys_of_a_queue_share_one_hash_tag(driver: QueueDriver) -> None:
     assert {key.split(b"}")[0] for key in driver.queue.keys.values()} == {b"codeq:{acme/RENDER/0"}
     assert {key.split("}")[0] for key in keys.REGISTRY} == {"codeq:{registry"}
+    assert {key.split("}")[0] for key in keys.API_KEYS.values()} == {"codeq:{api:keys"}

@@ -32,7 +32,16 @@ async def findings(driver: QueueDriver, mode: Mode) -> set[tuple[str, str, str]]
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (("HDEL", "names", "acme/RENDER"), {("unindexed", "numbers", "acme/RENDER")}),
+        (
+            ("HDEL", "names", "acme/RENDER"),
+            {("unindexed", "numbers", "acme/RENDER"), ("stray", "order", "acme/RENDER")},
+        ),
+        (("ZREM", "order", "acme/RENDER"), {("unindexed", "order", "acme/RENDER")}),
+        (
+            ("DEL", "order"),
+            {("unindexed", "order", f"acme/{name}") for name in ("RENDER", "OTHER")},
+        ),
+        (("ZADD", "order", "0", "acme/GONE"), {("stray", "order", "acme/GONE")}),
         (("HDEL", "numbers", "{n}"), {("unindexed", "names", "acme/RENDER")}),
         (("SET", "last", "1"), {("behind", "numbers", "{n}"), ("behind", "numbers", "{o}")}),
         (("HSET", "numbers", "x", "acme/RENDER"), {("stray", "numbers", "x")}),
@@ -40,6 +49,7 @@ async def findings(driver: QueueDriver, mode: Mode) -> set[tuple[str, str, str]]
         (("HSET", "names", "nonsense", "5"), {("stray", "names", "nonsense")}),
         (("HSET", "numbers", BEYOND, "acme/X"), {("stray", "numbers", BEYOND)}),
         (("EXPIRE", "names", "1000"), {("expiring", "names", "")}),
+        (("EXPIRE", "order", "1000"), {("expiring", "order", "")}),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
 )

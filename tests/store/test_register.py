@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from codeq_grpc.core.errors import StoreFull
+from codeq_grpc.core.principal import Reach
 from codeq_grpc.store import keys, scripts
 from codeq_grpc.store.keys import Queue
 from codeq_grpc.store.registry import Registry
@@ -22,7 +23,7 @@ MS = START_MS - keys.EPOCH_MS
 
 
 async def register(connection: ClockedConnection, name: str, number: int = 0) -> int:
-    reply: list[Any] = await connection.run(scripts.REGISTER, keys.REGISTRY, (name, number))
+    reply: list[Any] = await connection.run(scripts.REGISTER, keys.REGISTRY, (name, number, 0))
     assert reply[0] == b"OK"
     return int(reply[1])
 
@@ -75,8 +76,19 @@ async def test_task_id_leads_to_its_queue_on_every_server_and_in_no_other_tenant
     queue = await first.open("acme", "RENDER")
     (name,) = (await driver.store.enqueue(queue, [task()])).names
     for registry in (first, Registry(clocked)):
-        assert await registry.of_task("acme", queue.task_id(name)) == (queue, name)
-        assert await registry.of_task("other", queue.task_id(name)) is None
+        assert await registry.of_task(Reach("acme"), queue.task_id(name)) == (queue, name)
+        assert await registry.of_task(Reach("other"), queue.task_id(name)) is None
+
+
+async def test_reach_ends_at_the_commands_that_are_allowed(clocked: ClockedConnection) -> None:
+    registry = Registry(clocked)
+    made = {c: await registry.open("acme", c) for c in ("mail.in", "mail.out", "render")}
+    await registry.open("other", "mail.in")
+    reach = Reach("acme", ("mail.*", "x"))
+    assert {queue.command for queue in registry.within(reach)} == {"mail.in", "mail.out"}
+    for command, queue in made.items():
+        found = await registry.of_task(reach, queue.task_id(b"1234567"))
+        assert (found is not None) == command.startswith("mail."), command
 
 
 async def test_id_of_no_queue_and_text_that_is_no_id_lead_nowhere(
@@ -85,14 +97,14 @@ async def test_id_of_no_queue_and_text_that_is_no_id_lead_nowhere(
     registry = Registry(clocked)
     await registry.open("acme", "RENDER")
     for task_id in (Queue("acme", "X", 5).task_id(b"1234567"), "", "x" * 18, "é" * 18, "=" * 18):
-        assert await registry.of_task("acme", task_id) is None
+        assert await registry.of_task(Reach("acme"), task_id) is None
 
 
 async def test_id_of_another_shard_leads_nowhere(clocked: ClockedConnection) -> None:
     registry = Registry(clocked)
     queue = await registry.open("acme", "RENDER")
     elsewhere = Queue("acme", "RENDER", queue.number, 1)
-    assert await registry.of_task("acme", elsewhere.task_id(b"1234567")) is None
+    assert await registry.of_task(Reach("acme"), elsewhere.task_id(b"1234567")) is None
 
 
 async def test_refresh_learns_of_queues_that_other_servers_made(
@@ -103,7 +115,7 @@ async def test_refresh_learns_of_queues_that_other_servers_made(
     made.add(await there.open("other", "A"))
     await here.refresh()
     assert set(here.known()) == made
-    assert {queue.command for queue in here.known("acme")} == {"A", "B"}
+    assert {queue.command for queue in here.within(Reach("acme"))} == {"A", "B"}
 
 
 async def test_refresh_gives_the_store_back_what_it_lost(
@@ -129,7 +141,7 @@ async def test_ids_made_before_a_failover_lead_to_the_queue_registered_after_it(
     assert new.number != old.number
     await here.refresh()
     for registry in (here, there, Registry(clocked)):
-        found = await registry.of_task("acme", old.task_id(b"1234567"))
+        found = await registry.of_task(Reach("acme"), old.task_id(b"1234567"))
         assert found is not None
         assert found[0].keys == new.keys
 

@@ -16,12 +16,22 @@ SCRIPTS = sorted(FOLDER.glob("*.lua"))
 FRAGMENTS = sorted((FOLDER / "lib").glob("*.lua"))
 LISTS = tuple(f"r{priority}" for priority in range(10))
 OTHER_KEYS = {
-    "register": {"last", "numbers", "names"},
-    "examine_registry": {"last", "numbers", "names"},
+    "register": {"last", "numbers", "names", "order"},
+    "examine_registry": {"last", "numbers", "names", "order"},
+    **{
+        name: {"rows", "tenants", "ends", "used"}
+        for name in ("make_key", "find_keys", "list_keys", "revoke_key")
+    },
+    **{
+        name: {"rows", "tenants", "ends", "used"}
+        for name in ("note_keys", "forget_keys", "examine_keys")
+    },
     "set_aside": {"key", "aside"},
     "present": {"live"},
     "presence": {"live"},
     "stamp": {"stamp"},
+    "record": {"changes", "denials", "calls"},
+    "recorded": {"changes", "denials", "calls"},
 }
 
 every_script = pytest.mark.parametrize("script", scripts.ALL, ids=lambda script: script.name)
@@ -130,7 +140,7 @@ def test_every_reply_begins_with_a_word(script: scripts.Script) -> None:
 @every_script
 def test_only_scripts_that_add_are_refused_when_memory_is_short(script: scripts.Script) -> None:
     flags = set(script.source.split(b"\n", 1)[0].removeprefix(b"#!lua").strip().split(b"flags="))
-    adding = {scripts.ENQUEUE, scripts.REDRIVE, scripts.REGISTER}
+    adding = {scripts.ENQUEUE, scripts.REDRIVE, scripts.REGISTER, scripts.MAKE_KEY}
     reading = {script for script in scripts.ALL if not writes_of(script)}
     expected = b"" if script in adding else b"no-writes" if script in reading else b"allow-oom"
     assert flags - {b""} == {expected} - {b""}

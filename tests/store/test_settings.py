@@ -8,6 +8,7 @@ import pytest
 
 from codeq_grpc.core.queues import QueueSettings
 from codeq_grpc.core.retry import RetryWishes
+from codeq_grpc.store.queues import Stored
 from codeq_grpc.store.wakeups import work_key
 from tests.support.clock import START_MS
 from tests.support.driver import LEASE_MS, RETENTION_MS, QueueDriver, task
@@ -24,11 +25,11 @@ PAUSED = QueueSettings(paused=True)
 
 async def test_settings_are_kept_with_their_version(driver: QueueDriver) -> None:
     store, queue = driver.settings, driver.queue
-    assert await store.settings(queue) == (b"0", b"")
+    assert await store.settings(queue) == Stored(b"0", b"", b"")
     assert await store.configure(queue, b"0", PAUSED, b"\0message")
-    assert await store.settings(queue) == (b"1", b"\0message")
+    assert await store.settings(queue) == Stored(b"1", b"\0message", b"")
     assert await store.configure(queue, b"1", QueueSettings(), b"")
-    assert await store.settings(queue) == (b"2", b"")
+    assert await store.settings(queue) == Stored(b"2", b"", b"")
 
 
 async def test_settings_that_were_changed_meanwhile_are_not_overwritten(

@@ -21,8 +21,9 @@ _READS: Final = frozenset(
     {
         *("TIME", "GET", "HGET", "HMGET", "HGETALL", "HLEN", "HEXISTS", "HSCAN"),
         *("LLEN", "LINDEX", "LRANGE", "LPOS"),
-        *("ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZRANGEBYLEX"),
+        *("ZCARD", "ZCOUNT", "ZLEXCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZRANGEBYLEX"),
         *("ZREVRANGE", "ZREVRANGEBYLEX", "ZRANK", "ZREVRANK", "ZSCORE", "ZMSCORE"),
+        "XREVRANGE",
     }
 )
 _PRELUDE: Final = b"""\

@@ -105,9 +105,9 @@ class QueueDriver:
         rest = Upkeep(connection), Reads(connection), QueueStore(connection), Outbox(connection)
         return cls(tasks, *rest, queue, connection.clock, admin)
 
-    async def add(self, *new: Packed, atomic: bool = False) -> Added:
+    async def add(self, *new: Packed, atomic: bool = False, schema: bytes = b"") -> Added:
         """The whole reply to an enqueue."""
-        return await self.store.enqueue(self.queue, new, atomic=atomic)
+        return await self.store.enqueue(self.queue, new, atomic=atomic, schema=schema)
 
     async def enqueue(self, *new: Packed) -> list[bytes]:
         """Names of tasks, all of which were simply added."""
@@ -263,7 +263,7 @@ class QueueDriver:
 
     async def configure(self, **changes: Any) -> None:
         """Gives the queue these `QueueSettings` and no others."""
-        version, _ = await self.settings.settings(self.queue)
+        version, _, _ = await self.settings.settings(self.queue)
         settings = QueueSettings(**changes)
         assert await self.settings.configure(self.queue, version, settings, b"message")
 

@@ -15,7 +15,8 @@ import grpc
 from codeq.v1 import codeq_service_pb2 as pb, codeq_service_pb2_grpc as services, task_pb2
 from codeq_grpc.app import App
 from codeq_grpc.core.principal import ROLES
-from codeq_grpc.settings import Settings, TokenEntry
+from codeq_grpc.identity_settings import TokenEntry
+from codeq_grpc.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from tests.support.stores import StoreProcess
 
 TENANTS: Final = ("acme", "rival")
+LIMITED: Final = "-of-render"
+"""After a role's name: one that is limited to the command RENDER."""
 TIMEOUT: Final = 10.0
 """Seconds of patience with what should take none."""
 
@@ -43,12 +46,19 @@ def bearer(tenant: str, role: str) -> Metadata:
 
 def _entry(tenant: str, role: str) -> TokenEntry:
     digest = hashlib.sha256(token_of(tenant, role).encode()).hexdigest()
-    return TokenEntry(sha256=digest, subject=f"{role} of {tenant}", tenant=tenant, roles=(role,))
+    return TokenEntry(
+        sha256=digest,
+        subject=f"{role} of {tenant}",
+        tenant=tenant,
+        roles=(role.removesuffix(LIMITED),),
+        commands=("REN*",) if role.endswith(LIMITED) else (),
+    )
 
 
 def settings_for(store: StoreProcess, **more: Any) -> Settings:
     """Free ports, all tokens, and a drain that a test can wait for."""
-    entries = tuple(_entry(tenant, role) for tenant in TENANTS for role in ROLES)
+    known = (*ROLES, *(role + LIMITED for role in ROLES))
+    entries = tuple(_entry(tenant, role) for tenant in TENANTS for role in known)
     given = {
         "redis_url": store.url,
         "durability": store.durability,

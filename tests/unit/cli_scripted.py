@@ -49,6 +49,8 @@ class Scripted(services.CodeQServiceServicer, admin_services.AdminServiceService
         self.tasks: dict[str, task_pb2.Task] = {}
         self.queues: list[QueueStats] = []
         self.workers: list[admin_pb.Worker] = []
+        self.events: list[admin_pb.AuditEvent] = []
+        """Oldest first."""
         self.reads: list[task_pb2.Task] = []
         """What the next calls of GetTask answer, before `tasks`."""
         self.settings = Queue(command="c")
@@ -200,6 +202,20 @@ class Scripted(services.CodeQServiceServicer, admin_services.AdminServiceService
     ) -> admin_pb.ListWorkersResponse:
         self._heard("ListWorkers", request, context)
         return admin_pb.ListWorkersResponse(workers=self.workers)
+
+    def ListAuditEvents(
+        self, request: admin_pb.ListAuditEventsRequest, context: Context
+    ) -> admin_pb.ListAuditEventsResponse:
+        self._heard("ListAuditEvents", request, context)
+        found = [
+            e
+            for e in reversed(self.events)
+            if not request.page_token or e.event_id < request.page_token
+        ]
+        return admin_pb.ListAuditEventsResponse(
+            events=found[: self.page],
+            next_page_token=found[self.page - 1].event_id if len(found) > self.page else "",
+        )
 
 
 def _abort(context: Context, error: CodeQError) -> None:

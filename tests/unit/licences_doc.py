@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from packaging.requirements import Requirement
 
-ALLOWED: Final = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT", "PSF-2.0"}
+ALLOWED: Final = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT", "MIT-0", "PSF-2.0"}
 """Those that ask for no more than to be named."""
 _SPOKEN: Final = {
     "3-Clause BSD License": "BSD-3-Clause",

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from codeq_grpc.core.errors import CredentialInvalid, TooManyCalls, TooManyFailures
+from codeq_grpc.core.errors import (
+    CredentialInvalid,
+    QuotaExceeded,
+    TooManyCalls,
+    TooManyFailures,
+    TooManyStreams,
+)
 from codeq_grpc.core.principal import Principal
+from codeq_grpc.core.quotas import Quotas, Tenants
 from codeq_grpc.rpc import budgets
 from codeq_grpc.rpc.budgets import Budget, Budgets, Failures, Places, address_of
 from codeq_grpc.rpc.room import Room
@@ -43,6 +50,23 @@ def somebody(subject: str, tenant: str = "acme") -> Principal:
 )
 def test_a_peer_is_an_address_without_its_port(peer: str, address: str) -> None:
     assert address_of(peer) == address
+
+
+def test_a_tenant_that_may_have_so_many_has_them_whoever_calls() -> None:
+    tenants = Tenants({"acme": Quotas(streams=2)})
+    budget = Budget("max_streams", Places(9, 9, 9), TooManyStreams, ROOM, "streams", tenants)
+    leave = [budget.take(somebody(name), f"10.0.0.{name}") for name in "12"]
+    with pytest.raises(QuotaExceeded) as refusal:
+        budget.take(somebody("3"), HERE)
+    assert refusal.value.metadata == {"quota": "streams", "limit": "2"}
+    assert refusal.value.retry_after
+    others = [budget.take(somebody("1", "rival"), HERE) for _ in range(5)]
+    assert budget.under_way == 7
+    leave.pop()(None)
+    leave.append(budget.take(somebody("3"), HERE))
+    for one in (*leave, *others):
+        one(None)
+    assert (budget.under_way, budget._held) == (0, {})
 
 
 def test_each_budget_is_named_when_it_is_used_up() -> None:

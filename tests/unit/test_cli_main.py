@@ -11,7 +11,7 @@ import sys
 import pytest
 import yaml
 
-from codeq_grpc.settings import TokenEntry
+from codeq_grpc.identity_settings import TokenEntry
 
 
 def codeq(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -93,6 +93,16 @@ def test_no_server_is_1_and_says_what_to_do(args: tuple[str, ...]) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: SERVER_UNAVAILABLE: no server answers at 127.0.0.1:1;")
     assert "codeq dev" in line
+
+
+@pytest.mark.parametrize("token", ["cq_1\r", "cq_1\n", "é"])
+def test_a_token_that_no_header_can_carry_is_wrong_usage_and_not_shown(token: str) -> None:
+    done = codeq("queues", CODEQ_TOKEN=token, CODEQ_ADDRESS="127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert "the token" in line
+    assert "Traceback" not in done.stderr
+    assert token.strip() not in done.stderr
 
 
 def test_no_command_loads_grpc_before_it_needs_it() -> None:

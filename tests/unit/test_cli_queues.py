@@ -18,6 +18,7 @@ from tests.unit.cli_terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -131,6 +132,45 @@ def test_a_refused_setting_is_named(codeq: Served, scripted: Scripted) -> None:
     scripted.refuse["UpdateQueue"] = InvalidField.at("queue.retention", "at most 366 days")
     ran = codeq("queues", "set", "c", "retention=400d")
     assert ran.stderr == "error: INVALID_FIELD: queue.retention: at most 366 days\n"
+
+
+def test_a_schema_is_set_from_a_file_shown_and_taken_away(
+    codeq: Served, scripted: Scripted, tmp_path: Path
+) -> None:
+    schema = '{\n  "type": "object"\n}\n'
+    (tmp_path / "schema.json").write_text(schema)
+    ran = codeq("queues", "set", "c", "--payload-schema", str(tmp_path / "schema.json"))
+    asked = scripted.last(admin_pb.UpdateQueueRequest)
+    assert list(asked.update_mask.paths) == ["payload_schema"]
+    assert asked.queue.payload_schema == schema
+    assert (ran.exit_code, ran.stdout) == (0, 'payload_schema={ "type": "object" }\n')
+
+    scripted.settings = Queue(command="c", payload_schema="x" * 2_000)
+    facts = codeq("queues", "show", "c").stdout
+    assert "2,000 bytes (see --json)\n" in facts
+    document = json.loads(codeq("queues", "show", "c", "--json").stdout)
+    assert document["queue"]["payloadSchema"] == "x" * 2_000
+
+    ran = codeq("queues", "set", "c", "max_backlog=1", "payload_schema=default")
+    asked = scripted.last(admin_pb.UpdateQueueRequest)
+    assert list(asked.update_mask.paths) == ["max_backlog", "payload_schema"]
+    assert not asked.queue.payload_schema
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(None, "No such file"), (b"", "payload_schema=default"), (b"\xff", "is not UTF-8")],
+)
+def test_a_file_that_is_no_schema_is_told_before_anything_is_asked(
+    codeq: Served, scripted: Scripted, tmp_path: Path, content: bytes | None, told: str
+) -> None:
+    file = tmp_path / "schema.json"
+    if content is not None:
+        file.write_bytes(content)
+    ran = codeq("queues", "set", "c", "--payload-schema", str(file))
+    assert ran.exit_code == 2
+    assert told in ran.stderr
+    assert scripted.count(admin_pb.UpdateQueueRequest) == 0
 
 
 @pytest.mark.parametrize(

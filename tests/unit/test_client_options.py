@@ -30,6 +30,16 @@ def test_an_unknown_keyword_is_named(name: str) -> None:
         FUNCTIONS[name]()
 
 
+@pytest.mark.parametrize("token", ["cq_1\n", "cq_1\r\n", "\tcq_1", "cq_é", "cq_1\x7f"])
+@pytest.mark.parametrize("client", [Client, SyncClient])
+def test_a_token_that_no_header_can_carry_is_told_at_once_and_not_shown(
+    client: type[Client | SyncClient], token: str
+) -> None:
+    with pytest.raises(ValueError, match="the token has characters") as caught:
+        client(token=token)
+    assert "cq_" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["enqueue", "cancel_matching", "redrive_matching", "list_tasks"])
 async def test_an_unknown_keyword_is_named_when_the_call_is_awaited(name: str) -> None:
     call = getattr(Client(), name)("c", **TYPO)

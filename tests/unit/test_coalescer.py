@@ -58,7 +58,7 @@ def store() -> Store:
     return Store()
 
 
-def joined(store: Store, **bounds: Any) -> Coalescer[int, int, str]:
+def joined(store: Store, **bounds: Any) -> Coalescer[Queue, int, int, str]:
     """A coalescer of numbers, each of which has its own size."""
     given = {"items": 5, "size": 1_000, "timeout": 5.0, **bounds}
     return Coalescer(store.run, lambda item: item, Bounds(**given))
@@ -71,7 +71,7 @@ async def settle() -> None:
 
 
 def start(
-    calls: Coalescer[int, int, str], *items: int, queue: Queue = QUEUE
+    calls: Coalescer[Queue, int, int, str], *items: int, queue: Queue = QUEUE
 ) -> asyncio.Task[tuple[Sequence[int], str]]:
     """One caller."""
     return asyncio.create_task(calls(queue, items))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from codeq_grpc.auth.permissions import PERMISSIONS
 from codeq_grpc.core import limits
+from codeq_grpc.core.audit import TEXT_CHARS
 from codeq_grpc.core.principal import Scope
 from codeq_grpc.settings import Settings
 from codeq_grpc.wire.errors import CODES
@@ -29,9 +30,35 @@ def _places(name: str) -> str:
     return ", ".join(map(str, DEFAULTS.places(name))) + " (settings)"
 
 
+def _of_api_keys() -> dict[str, str]:
+    return {
+        "name of an API key": f"{limits.API_KEY_NAME_CHARS} characters, printable",
+        "roles, scopes, commands of an API key": f"{limits.API_KEY_RIGHTS} entries each",
+        "ttl of an API key": _span(limits.API_KEY_LIFE_MIN_MS, limits.API_KEY_LIFE_MAX_MS),
+        "API keys of a tenant": f"{limits.API_KEYS}, those of the last "
+        f"{limits.API_KEY_KEPT_MS // limits.DAY} days included",
+        "reason of RevokeApiKey": f"{limits.REASON_CHARS} characters",
+    }
+
+
+def _of_callers() -> dict[str, str]:
+    return {
+        "calls under way: of one server, principal, address": _places("max_calls"),
+        "streams: of one server, principal, address": _places("max_streams"),
+        "watches: of one server, principal, address": _places("max_watches"),
+        "health checks of one address": f"{limits.HEALTH_CHECKS_PER_ADDRESS}",
+        "health watches: of one server, address": f"{limits.HEALTH_WATCHES}, "
+        f"{limits.HEALTH_WATCHES_PER_ADDRESS}",
+        "failed authentications of one address in a second": f"{DEFAULTS.max_failures_per_second}"
+        " (setting)",
+    }
+
+
 def test_every_limit_is_documented_with_its_value() -> None:
     rows = _rows()
     expected = {
+        **_of_api_keys(),
+        **_of_callers(),
         "message": f"{limits.MESSAGE_BYTES} bytes",
         "metadata of a call": f"{limits.METADATA_BYTES} bytes",
         "payload, result": f"{limits.PAYLOAD_BYTES} bytes (setting)",
@@ -52,6 +79,7 @@ def test_every_limit_is_documented_with_its_value() -> None:
         "message of a kept attempt": f"{limits.HISTORY_MESSAGE_CHARS} characters",
         "idempotency_key, concurrency_key": f"{limits.IDEMPOTENCY_KEY_CHARS} characters, no NUL",
         "idempotency_ttl": _span(limits.IDEMPOTENCY_TTL_MIN_MS, limits.IDEMPOTENCY_TTL_MAX_MS),
+        "text of an audit event": f"{TEXT_CHARS} characters",
         "depends_on": f"{limits.DEPENDENCIES} entries",
         "labels": f"{limits.LABELS} entries",
         "label key": f"{limits.LABEL_KEY_CHARS} characters, no NUL",
@@ -78,16 +106,9 @@ def test_every_limit_is_documented_with_its_value() -> None:
         "page_size": f"{limits.PAGE_TASKS}, default {limits.PAGE_DEFAULT}",
         "page_token": f"{limits.PAGE_TOKEN_CHARS} characters",
         "tasks in a selector, limit of a selector": f"{limits.SELECTED_TASKS}",
+        "states of a filter, of AdminCleanup": f"{limits.STATES} entries",
         "reason of a cancel": f"{limits.REASON_CHARS} characters",
         "spread": _span(0, limits.SPREAD_MAX_MS),
-        "calls under way: of one server, principal, address": _places("max_calls"),
-        "streams: of one server, principal, address": _places("max_streams"),
-        "watches: of one server, principal, address": _places("max_watches"),
-        "health checks of one address": f"{limits.HEALTH_CHECKS_PER_ADDRESS}",
-        "health watches: of one server, address": f"{limits.HEALTH_WATCHES}, "
-        f"{limits.HEALTH_WATCHES_PER_ADDRESS}",
-        "failed authentications of one address in a second": f"{DEFAULTS.max_failures_per_second}"
-        " (setting)",
         "pause_reason": f"{limits.PAUSE_REASON_CHARS} characters",
         "max_claims_per_second": f"0 to {limits.CLAIM_RATE_MAX:.0f}",
         "max_in_progress": f"0 to {limits.IN_PROGRESS_MAX}",

@@ -28,6 +28,7 @@ def uninstalled(monkeypatch: pytest.MonkeyPatch) -> None:
         ("::1", "native"),
         ("[::1]", "native"),
         ("localhost", "native"),
+        ("unix:///run/codeq.sock", "native"),
         ("0.0.0.0", "grpcio"),  # noqa: S104 - nobody binds it
         ("::", "grpcio"),
         ("[::]", "grpcio"),
@@ -44,6 +45,14 @@ def test_auto_is_native_where_only_this_machine_can_connect(host: str, name: str
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.7"])
 def test_a_named_engine_is_taken(name: str, host: str) -> None:
     assert engines.choose(name, host).name == name
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.7"])
+def test_tls_is_grpcios(host: str) -> None:
+    for name in ("auto", "grpcio"):
+        assert engines.choose(name, host, tls=True).name == "grpcio"
+    with pytest.raises(ImportError, match="native has no TLS"):
+        engines.choose("native", host, tls=True)
 
 
 @pytest.mark.usefixtures("uninstalled")

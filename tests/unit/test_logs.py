@@ -118,6 +118,17 @@ def test_exceptions_are_told_in_full(formatter: logging.Formatter) -> None:
     assert "KeyError: 'NO-SUCH-NAME'" in text
 
 
+def test_the_text_of_an_exception_looks_like_no_line_of_its_own() -> None:
+    def forge() -> None:
+        raise KeyError from ValueError(f"{NASTY}\n2026-01-01T00:00:00 info forged")
+
+    broken = record("broke")
+    broken.exc_info = raised_by(forge)
+    _, *trace = TextFormatter(UTC).format(broken).split("\n")
+    assert trace
+    assert all(line.startswith("  ") and line.isprintable() for line in trace)
+
+
 @pytest.fixture
 def root() -> Iterator[logging.Logger]:
     root = logging.getLogger()

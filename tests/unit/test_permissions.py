@@ -58,7 +58,7 @@ def test_every_scope_is_asked_for_and_given() -> None:
     asked = {needed for needed in PERMISSIONS.values() if isinstance(needed, Scope)}
     assert asked == set(Scope)
     given = {scope for role, scopes in ROLES.items() if role != "admin" for scope in scopes}
-    assert set(Scope) - given == {Scope.QUEUES_ADMIN}
+    assert set(Scope) - given == {Scope.KEYS_ADMIN}
 
 
 def test_roles_have_what_their_work_needs_and_no_more() -> None:
@@ -71,6 +71,11 @@ def test_roles_have_what_their_work_needs_and_no_more() -> None:
     assert may["producer"] == {"Enqueue", "BatchEnqueue", "CancelTasks"} | reads
     assert may["worker"] == {"Claim", "StreamClaim", "Heartbeat"} | reports | reads
     assert may["viewer"] == {"AdminQueues", "GetQueue", "ListWorkers"} | reads
+    operates = {
+        *("UpdateQueue", "PauseQueue", "ResumeQueue", "PurgeQueue"),
+        *("CancelTasks", "RedriveTasks", "AdminCleanup", "ListAuditEvents"),
+    }
+    assert may["operator"] == may["viewer"] | operates
     assert may["admin"] == {path.rpartition("/")[2] for path in methods(*OURS)}
 
 

@@ -107,16 +107,21 @@ def test_port_0_is_one_port_at_all_addresses_of_a_host(host: str) -> None:
 
 
 def test_http_listens_at_once_and_is_not_shared() -> None:
-    port, (sock,) = listen(HOST, 0)
-    with sock, socket.create_connection((HOST, port)):
-        with pytest.raises(OSError, match=rf"cannot listen on {HOST}:{port} for HTTP: Address"):
-            listen(HOST, port)
+    with listen(HOST, 0) as (port, (sock,)), socket.create_connection((HOST, port)):
+        assert sock.getsockname() == (HOST, port)
+        taken = rf"cannot listen on {HOST}:{port} for HTTP: Address"
+        with pytest.raises(OSError, match=taken), listen(HOST, port):
+            pass
         with pytest.raises(OSError, match="in use"), bound(port, socket.SO_REUSEPORT):
             pass
 
 
 def test_a_host_that_is_not_there_is_named() -> None:
-    for take in (listen, lambda host, port: reserve(host, port, share=False)):
+    def listened(host: str, port: int) -> None:
+        with listen(host, port):
+            pass
+
+    for take in (listened, lambda host, port: reserve(host, port, share=False)):
         with pytest.raises(OSError, match=r"cannot listen on 203\.0\.113\.1:1234 for "):
             take("203.0.113.1", 1234)
         with pytest.raises(OSError, match=r"cannot listen on no\.such\.invalid:1 for "):

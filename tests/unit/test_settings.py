@@ -4,94 +4,28 @@ never shown.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-import yaml
 from pydantic.alias_generators import to_camel
 
-from codeq_grpc.core.principal import ROLES, Scope
 from codeq_grpc.settings import Settings, SettingsError, load_settings
+from tests.unit.settings_values import ENTRY, SECRET, VALUES, written
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DEFAULTS: Final = Settings.model_validate({})
-HASH: Final = hashlib.sha256(b"token").hexdigest()
-ENTRY: Final = {"sha256": HASH, "subject": "s", "tenant": "acme", "roles": ["worker"]}
-SECRET: Final = "s3cr3t-canary"
-
-VALUES: Final[dict[str, Any]] = {
-    "env": "staging",
-    "grpc_host": "::1",
-    "grpc_port": 1,
-    "grpc_engine": "grpcio",
-    "http_host": "::1",
-    "http_port": 2,
-    "redis_url": "redis://store:7",
-    "redis_addr": "store:7",
-    "store_timeout_seconds": 1.5,
-    "store_connections": 9,
-    "durability": "D3",
-    "tokens": [ENTRY],
-    "timezone": "America/Sao_Paulo",
-    "log_level": "debug",
-    "log_format": "text",
-    "default_lease_seconds": 77,
-    "requeue_inspect_limit": 9,
-    "retention_hours": 0.5,
-    "max_payload_bytes": 99,
-    "max_calls": 31,
-    "max_calls_per_principal": 32,
-    "max_calls_per_address": 33,
-    "max_request_bytes": 9 << 20,
-    "max_request_bytes_per_principal": 8 << 20,
-    "max_streams": 3,
-    "max_streams_per_principal": 34,
-    "max_streams_per_address": 35,
-    "max_watches": 7,
-    "max_watches_per_principal": 36,
-    "max_watches_per_address": 37,
-    "max_failures_per_second": 38,
-    "max_stream_age_seconds": 4.5,
-    "drain_seconds": 5.5,
-    "reflection": True,
-    "reuse_port": True,
-    "processes": 3,
-    "identity_service_url": "https://id",
-    "identity_service_api_key": "key",
-}
-"""A value of each setting, none of them the default."""
-
-
-def written(path: Path, values: dict[str, Any]) -> Path:
-    """A configuration file in the format that its name asks for."""
-    if path.suffix == ".toml":
-        lines = [
-            f"{name} = {json.dumps(value)}" for name, value in values.items() if name != "tokens"
-        ]
-        for entry in values.get("tokens", ()):
-            lines += [
-                "[[tokens]]",
-                *(f"{name} = {json.dumps(value)}" for name, value in entry.items()),
-            ]
-        path.write_text("\n".join(lines))
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(values))
-    else:
-        path.write_text(yaml.safe_dump(values))
-    return path
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """Values of the table above."""
+    """Values of those in the table."""
     found = settings.model_dump(mode="json")
     return {name: found[name] for name in VALUES}
 
 
-def test_the_table_above_has_every_setting_and_no_default() -> None:
+def test_the_table_has_every_setting_and_no_default() -> None:
     assert VALUES.keys() | {"tokens_file"} == Settings.model_fields.keys()
     default = plain(DEFAULTS)
     assert [name for name in VALUES if default[name] == VALUES[name]] == []
@@ -208,9 +142,25 @@ def test_an_empty_file_is_fine(tmp_path: Path) -> None:
     assert load_settings(path) == DEFAULTS
 
 
-@pytest.mark.parametrize("name", ["max_stream", "maxstreams", "MAX_STREAMS", "grpc-port", ""])
-def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SettingsError, match=f"{name}: there is no such setting$"):
+def test_an_unknown_name_within_a_setting_gets_no_hint(tmp_path: Path) -> None:
+    given = {"tenant_defaults": {"tenant_default": 1}}
+    with pytest.raises(SettingsError, match=r"tenant_default: there is no such setting$"):
+        load_settings(written(tmp_path / "c.json", given))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *(("max_stream", "max_streams"), ("maxstreams", "max_streams")),
+        *(("grpc-port", "grpc_port"), ("reflecton", "reflection")),
+        *(("MAX_STREAMS", None), ("", None)),
+    ],
+)
+def test_an_unknown_name_in_the_file_is_refused(
+    tmp_path: Path, name: str, meant: str | None
+) -> None:
+    hint = rf", did you mean {meant}\?" if meant else ""
+    with pytest.raises(SettingsError, match=f"{name}: there is no such setting{hint}$"):
         load_settings(written(tmp_path / "c.json", {name: SECRET}))
 
 
@@ -251,67 +201,6 @@ def test_values_out_of_range_are_refused_by_name(name: str) -> None:
     for value in BAD[name]:
         with pytest.raises(SettingsError, match=rf"settings are not valid: {name}\b"):
             load_settings(**{name: value})
-
-
-@pytest.mark.parametrize(
-    ("change", "where"),
-    [
-        ({"sha256": SECRET}, "tokens.0.sha256"),
-        ({"sha256": HASH.upper()}, "tokens.0.sha256"),
-        ({"sha256": HASH + "\n"}, "tokens.0.sha256"),
-        ({"subject": ""}, "tokens.0.subject"),
-        ({"subject": "x" * 129}, "tokens.0.subject"),
-        ({"tenant": ""}, "tokens.0.tenant"),
-        ({"tenant": "a/b"}, "tokens.0.tenant"),
-        ({"tenant": "a{b}"}, "tokens.0.tenant"),
-        ({"tenant": "a\n"}, "tokens.0.tenant"),
-        ({"tenant": "x" * 65}, "tokens.0.tenant"),
-        ({"roles": []}, "tokens.0.roles"),
-        ({"roles": ["root"]}, "tokens.0.roles"),
-        ({"token": SECRET}, "tokens.0.token"),
-    ],
-)
-def test_a_bad_entry_of_the_tokens_is_refused_by_place(change: dict[str, Any], where: str) -> None:
-    with pytest.raises(SettingsError, match=where) as caught:
-        load_settings(tokens=[{**ENTRY, **change}])
-    assert SECRET not in str(caught.value)
-
-
-def test_roles_become_scopes() -> None:
-    entry = {**ENTRY, "roles": ["producer", "viewer"]}
-    (principal,) = load_settings(tokens=[entry]).principals().values()
-    assert (principal.subject, principal.tenant) == ("s", "acme")
-    assert principal.scopes == ROLES["producer"] | ROLES["viewer"]
-    assert ROLES["admin"] == frozenset(Scope)
-
-
-@pytest.mark.parametrize("suffix", ["yaml", "json"])
-def test_tokens_of_a_file_come_beside_those_of_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
-) -> None:
-    other = {**ENTRY, "sha256": "0" * 64}
-    path = tmp_path / f"t.{suffix}"
-    path.write_text(json.dumps([ENTRY]))
-    monkeypatch.setenv("CODEQ_TOKENS_FILE", str(path))
-    monkeypatch.setenv("CODEQ_TOKENS", json.dumps([other]))
-    assert load_settings().principals().keys() == {HASH, "0" * 64}
-    path.write_text("[]")
-    assert load_settings().principals().keys() == {"0" * 64}
-
-
-@pytest.mark.parametrize("content", ["5", "'text'", "{a: 1}", "[5]", "- - 1", "true"])
-def test_a_tokens_file_that_is_no_list_of_tokens_is_refused(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "t.yaml"
-    path.write_text(content)
-    with pytest.raises(SettingsError, match="tokens"):
-        load_settings(tokens_file=path)
-
-
-def test_no_tokens_at_all_beside_a_tokens_file_are_fine(tmp_path: Path) -> None:
-    path = tmp_path / "t.yaml"
-    path.write_text(json.dumps([ENTRY]))
-    config = written(tmp_path / "c.yaml", {"tokens": None, "tokensFile": str(path)})
-    assert load_settings(config).principals().keys() == {HASH}
 
 
 @pytest.mark.parametrize(

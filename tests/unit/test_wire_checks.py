@@ -15,6 +15,7 @@ from codeq_grpc.wire.checks import (
     check_commands,
     check_count,
     check_lease,
+    check_number,
     check_text,
     check_worker_id,
     duration_ms,
@@ -34,6 +35,14 @@ def refuses(path: str, check: Callable[[], object]) -> str:
     assert caught.value.metadata == {"field": path}
     assert caught.value.fields.keys() == {path}
     return caught.value.fields[path]
+
+
+def test_limits_are_told_as_the_page_has_them() -> None:
+    long = Duration(seconds=315_619_201)
+    problem = refuses("a.b", lambda: duration_ms(long, "a.b", 500, 315_619_200_000))
+    assert problem == "must be 0.5 s to 315619200 s"
+    problem = refuses("a.b", lambda: check_number(-1, "a.b", 0.5, 10**12))
+    assert problem == "must be 0.5 to 1000000000000"
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ EVERYTHING: Final = Queue(
     retain_payload=True,
     paused=True,
     pause_reason="why",
+    payload_schema="{}",
 )
 SETTINGS: Final = [field.name for field in Queue.DESCRIPTOR.fields if field.name != "command"]
 
@@ -63,6 +64,7 @@ def test_every_setting_reaches_the_store() -> None:
         retention_ms=60_000,
         retain_payload=True,
         paused=True,
+        payload_schema="{}",
     )
     assert settings_of(Queue(), "queue") == QueueSettings()
 

@@ -90,7 +90,7 @@ async def test_prefetched_tasks_wait_their_turn() -> None:
     async with working(scripted, gate, concurrency=2, prefetch=3):
         await until(lambda: not scripted.waiting)
         assert scripted.streams[0].credit == 5
-        assert gate.started == [1, 2]
+        await until(lambda: gate.started == [1, 2])
         gate.open(5)
         await until(lambda: len(scripted.ends()) == 5)
     assert gate.most == 2

@@ -2,15 +2,17 @@
 -- Adds a batch of tasks, each under its own number or, where its idempotency key has a task, not.
 -- KEYS: s w m b o z l y t d c a e g u ux v k kw p x r
 -- ARGV: time in ms after which nobody waits for the reply any more, or 0; 1 for all or none; the
---   server's max_attempts; then head, spec bytes and more of each task. A head is `>I2BBI4I4i8`
---   (flags, priority or 255, max_attempts or 0, lease_ms or 0, size of the spec without payload,
---   when: 0 for now, a time in ms, or minus a delay) and the fixed part of the row. More is, as
---   flags say, 16 bytes of digest and `>I8B` (ttl_ms or 0, conflict policy); `>I2` length of
---   the labels, each as `>I2` length and text; then the ids that the task depends on.
+--   server's max_attempts; label of the schema that the payloads were held against, or ''; then
+--   head, spec bytes and more of each task. A head is `>I2BBI4I4i8` (flags, with 32768 if the
+--   payload is not valid, priority or 255, max_attempts or 0, lease_ms or 0, size of the spec
+--   without payload, when: 0 for now, a time in ms, or minus a delay) and the fixed part of the
+--   row. More is, as flags say, 16 bytes of digest and `>I8B` (ttl_ms or 0, conflict policy);
+--   `>I2` length of the labels, each as `>I2` length and text; then the ids that the task
+--   depends on.
 -- Reply: OK, number of the first task (the others follow it), now, outbox entries, then index
 --   from 0, word, name and state of each task that was not simply added: EXISTING, REPLACED, or
---   refused as EXISTS, MISMATCH, FULL or OVERDUE; REFUSED, 0, now, 0 and these, if it is all or
---   none; LATE, now
+--   refused as EXISTS, MISMATCH, FULL, OVERDUE or INVALID; REFUSED, 0, now, 0 and these, if it is
+--   all or none; SCHEMA, label, now, if the queue's schema is another; LATE, now
 -- @include queue
 -- @include rows
 -- @include wake
@@ -22,57 +24,30 @@
 -- @include labels
 -- @include totals
 -- @include idempotency
+-- @include arrivals
 local not_after, atomic, attempts = tonumber(ARGV[1]), ARGV[2] == '1', tonumber(ARGV[3])
 if not_after > 0 and Q.now > not_after then return { 'LATE', Q.now } end
-local REFUSALS = { EXISTS = true, MISMATCH = true, FULL = true, OVERDUE = true }
+if Q.schema ~= ARGV[4] then return { 'SCHEMA', Q.schema, Q.now } end
+local REFUSALS = { EXISTS = true, MISMATCH = true, FULL = true, OVERDUE = true, INVALID = true }
 local room = Q.backlog > 0 and Q.backlog - unended() or math.huge
 if Q.attempts > 0 then attempts = Q.attempts end
 
-local function read_task(at)
-  local head = ARGV[at]
-  local flags, priority, max, lease, rest, when, from = struct.unpack('>I2BBI4I4i8', head)
-  if priority == 255 then priority = Q.priority < 255 and Q.priority or 5 end
-  local time = when > 0 and when or Q.now - when
-  local body = ARGV[at + 1]
-  local row = {
-    0, flags, priority, 0, max > 0 and max or attempts, 0, #body, rest, lease, 0,
-    math.max(time, Q.now), Q.now, '', '',
-  }
-  row[FIXED], row[CLAIM] = head:sub(from), ''
-  local new, more, place = { row = row, body = body, id = nil, word = nil }, ARGV[at + 2], 1
-  if more == '' then
-    row[STATE] = row[TIME] > Q.now and SCHEDULED or PENDING
-    return new
-  end
-  if has(row, HAS_IDEMPOTENCY) then
-    new.digest = more:sub(1, 16)
-    local ttl
-    ttl, new.policy, place = struct.unpack('>I8B', more, 17)
-    new.window = ttl > 0 and Q.now + ttl or 0
-  end
-  if has(row, HAS_LABELS) then
-    local length = struct.unpack('>I2', more, place)
-    new.text = more:sub(place + 2, place + 1 + length)
-    new.labels, place = labels_of(new.text), place + 2 + length
-  end
-  new.parents = place <= #more and more:sub(place)
-  row[STATE] = new.parents and BLOCKED or row[TIME] > Q.now and SCHEDULED or PENDING
-  return new
-end
-
 local function judge(new, id)
   local expiry = new.row[FIXED] ~= '' and fixed(new.row).expiry
-  local is_overdue, word, name, state = expiry and expiry <= new.row[TIME], nil, nil, nil
-  local settles = not is_overdue or new.policy ~= REPLACE -- repeats, however late they come
+  local is_overdue, invalid = expiry and expiry <= new.row[TIME], has(new.row, INVALID)
+  local word, name, state
+  -- A repeat finds its task, however late it comes and whatever schema there is by now.
+  local settles = not ((is_overdue or invalid) and new.policy == REPLACE)
   if new.digest and settles then word, name, state = settle(new) end
   if is_overdue and not word then return 'OVERDUE', id, 0 end
+  if invalid and not word then return 'INVALID', id, 0 end
   if not word and room < 1 then return 'FULL', id, 0 end
   if not word then room = room - 1 end
   return word, name or id, state or 0
 end
 
 local tasks, specials, refused = {}, {}, false
-for at = 4, #ARGV, 3 do tasks[#tasks + 1] = read_task(at) end
+for at = 5, #ARGV, 3 do tasks[#tasks + 1] = read_task(at, attempts) end
 look_up(tasks)
 for i, new in ipairs(tasks) do
   local id = struct.pack('>I7', Q.first + i - 1)

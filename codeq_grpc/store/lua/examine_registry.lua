@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- Looks at the keys of the registry as such, or at a part of it: each number leads to a name, each
--- name to a number of its own.
--- KEYS: last numbers names
--- ARGV: 1 to mend, keys or numbers or names, cursor, how much
+-- name to a number of its own, and stands in the order, where no other does.
+-- KEYS: last numbers names order
+-- ARGV: 1 to mend, keys or numbers or names or order, cursor, how much
 -- Reply: OK, cursor, then what is wrong, with which key, and the number, name, type or text of each
 --   finding
 local MEND, what, QUEUES = ARGV[1] == '1', ARGV[2], 2 ^ 40 -- ids have 5 bytes for it
-local reply, latest = { 'OK', '0' }, nil
+local reply, latest, ORDER = { 'OK', '0' }, nil, 'order'
 
 local function tell(kind, where, about)
   local n = #reply
@@ -26,6 +26,7 @@ end
 local function check_keys()
   check_key('hash', 'numbers', numbers)
   check_key('hash', 'names', names)
+  check_key('zset', ORDER, order)
   local where = 'last'
   local text = check_key('string', where, last) and redis.call('GET', last)
   if not text or is_number(text) then return end
@@ -57,16 +58,29 @@ end
 
 local function check_name(name, number)
   local known = redis.call('HGET', numbers, number)
-  if known == name then return end
   local is_lost = not known and is_right(number, name)
-  tell(is_lost and 'unindexed' or 'stray', what, name)
-  if not MEND then return end
-  if is_lost then
-    redis.call('HSET', numbers, number, name)
-  else
-    redis.call('HDEL', names, name)
+  if known ~= name then
+    tell(is_lost and 'unindexed' or 'stray', what, name)
+    if MEND then
+      if is_lost then
+        redis.call('HSET', numbers, number, name)
+      else
+        redis.call('HDEL', names, name)
+      end
+      set_last(0)
+    end
+    if not is_lost then return end
   end
-  set_last(0)
+  if not redis.call('ZSCORE', order, name) then
+    tell('unindexed', ORDER, name)
+    if MEND then redis.call('ZADD', order, 0, name) end
+  end
+end
+
+local function check_place(name)
+  if redis.call('HEXISTS', names, name) == 1 then return end
+  tell('stray', what, name)
+  if MEND then redis.call('ZREM', order, name) end
 end
 
 if what == 'keys' then
@@ -74,14 +88,14 @@ if what == 'keys' then
   return reply
 end
 latest = tonumber(redis.call('GET', last)) or 0
-local key = what == 'numbers' and numbers or names
-local found = redis.call('HSCAN', key, ARGV[3], 'COUNT', tonumber(ARGV[4]))
-for i = 1, #found[2], 2 do
-  if what == 'numbers' then
-    check_number(found[2][i], found[2][i + 1])
-  else
-    check_name(found[2][i], found[2][i + 1])
-  end
+local count = tonumber(ARGV[4])
+local found
+if what == ORDER then
+  found = redis.call('ZSCAN', order, ARGV[3], 'COUNT', count)
+else
+  found = redis.call('HSCAN', what == 'numbers' and numbers or names, ARGV[3], 'COUNT', count)
 end
+local check = ({ numbers = check_number, names = check_name, order = check_place })[what]
+for i = 1, #found[2], 2 do check(found[2][i], found[2][i + 1]) end
 reply[2] = found[1]
 return reply

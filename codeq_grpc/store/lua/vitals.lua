@@ -43,6 +43,7 @@ end
 local RIGHT = {
   cfg = function(text) return #text >= 63 end,
   samples = function(text) return #text % 32 == 0 end,
+  schema = function(text) return #text == 0 or #text == 16 end,
   tokens = is_count, filled = is_number, clk = is_below(LAST), purged = is_below(LAST_MS),
 }
 for _, field in ipairs({
@@ -55,9 +56,12 @@ local function check_fields()
     local text = redis.call('HGET', s, field)
     if text and not is_right(text) then
       tell('bad_field', 's', field)
-      -- What is left to sweep is swept from the start.
+      -- What is left to sweep is swept from the start. A label is but to be another than before:
+      -- without one payloads would not be checked any more.
       if MEND and field == 'sweep' then
         redis.call('HSET', s, field, '0')
+      elseif MEND and field == 'schema' then
+        redis.call('HSET', s, field, redis.sha1hex(text):sub(1, 16))
       elseif MEND then
         redis.call('HDEL', s, field)
       end

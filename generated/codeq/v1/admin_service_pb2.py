@@ -23,43 +23,64 @@ _sym_db = _symbol_database.Default()
 
 
 from codeq.v1 import queue_pb2 as codeq_dot_v1_dot_queue__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63odeq/v1/admin_service.proto\x12\x08\x63odeq.v1\x1a\x14\x63odeq/v1/queue.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\"\n\x0fGetQueueRequest\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\"2\n\x10GetQueueResponse\x12\x1e\n\x05queue\x18\x01 \x01(\x0b\x32\x0f.codeq.v1.Queue\"e\n\x12UpdateQueueRequest\x12\x1e\n\x05queue\x18\x01 \x01(\x0b\x32\x0f.codeq.v1.Queue\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"5\n\x13UpdateQueueResponse\x12\x1e\n\x05queue\x18\x01 \x01(\x0b\x32\x0f.codeq.v1.Queue\"4\n\x11PauseQueueRequest\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x14\n\x12PauseQueueResponse\"%\n\x12ResumeQueueRequest\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\"\x15\n\x13ResumeQueueResponse\"$\n\x11PurgeQueueRequest\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\"*\n\x12PurgeQueueResponse\x12\x14\n\x0cpurged_count\x18\x01 \x01(\x03\"%\n\x12ListWorkersRequest\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\"8\n\x13ListWorkersResponse\x12!\n\x07workers\x18\x01 \x03(\x0b\x32\x10.codeq.v1.Worker\"\xae\x01\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x10\n\x08\x63ommands\x18\x02 \x03(\t\x12\x13\n\x0bin_progress\x18\x03 \x01(\x05\x12\x17\n\x0fmax_outstanding\x18\x04 \x01(\x05\x12\x0c\n\x04peer\x18\x05 \x01(\t\x12\x11\n\tserver_id\x18\x06 \x01(\t\x12\x30\n\x0c\x63onnect_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xc7\x03\n\x0c\x41\x64minService\x12\x41\n\x08GetQueue\x12\x19.codeq.v1.GetQueueRequest\x1a\x1a.codeq.v1.GetQueueResponse\x12J\n\x0bUpdateQueue\x12\x1c.codeq.v1.UpdateQueueRequest\x1a\x1d.codeq.v1.UpdateQueueResponse\x12G\n\nPauseQueue\x12\x1b.codeq.v1.PauseQueueRequest\x1a\x1c.codeq.v1.PauseQueueResponse\x12J\n\x0bResumeQueue\x12\x1c.codeq.v1.ResumeQueueRequest\x1a\x1d.codeq.v1.ResumeQueueResponse\x12G\n\nPurgeQueue\x12\x1b.codeq.v1.PurgeQueueRequest\x1a\x1c.codeq.v1.PurgeQueueResponse\x12J\n\x0bListWorkers\x12\x1c.codeq.v1.ListWorkersRequest\x1a\x1d.codeq.v1.ListWorkersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63odeq/v1/admin_service.proto\x12\x08\x63odeq.v1\x1a\x14\x63odeq/v1/queue.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\"\n\x0fGetQueueRequest\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\"2\n\x10GetQueueResponse\x12\x1e\n\x05queue\x18\x01 \x01(\x0b\x32\x0f.codeq.v1.Queue\"e\n\x12UpdateQueueRequest\x12\x1e\n\x05queue\x18\x01 \x01(\x0b\x32\x0f.codeq.v1.Queue\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"5\n\x13UpdateQueueResponse\x12\x1e\n\x05queue\x18\x01 \x01(\x0b\x32\x0f.codeq.v1.Queue\"4\n\x11PauseQueueRequest\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x14\n\x12PauseQueueResponse\"%\n\x12ResumeQueueRequest\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\"\x15\n\x13ResumeQueueResponse\"$\n\x11PurgeQueueRequest\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\"*\n\x12PurgeQueueResponse\x12\x14\n\x0cpurged_count\x18\x01 \x01(\x03\"%\n\x12ListWorkersRequest\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\"8\n\x13ListWorkersResponse\x12!\n\x07workers\x18\x01 \x03(\x0b\x32\x10.codeq.v1.Worker\"\xae\x01\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x10\n\x08\x63ommands\x18\x02 \x03(\t\x12\x13\n\x0bin_progress\x18\x03 \x01(\x05\x12\x17\n\x0fmax_outstanding\x18\x04 \x01(\x05\x12\x0c\n\x04peer\x18\x05 \x01(\t\x12\x11\n\tserver_id\x18\x06 \x01(\t\x12\x30\n\x0c\x63onnect_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb4\x02\n\x06\x41piKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\x12\x10\n\x08\x63ommands\x18\x04 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_used_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07revoked\x18\x08 \x01(\x08\x12\x12\n\ncreated_by\x18\t \x01(\t\x12/\n\x0brevoke_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\x13\x43reateApiKeyRequest\x12\x1d\n\x03key\x18\x01 \x01(\x0b\x32\x10.codeq.v1.ApiKey\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05roles\x18\x03 \x03(\t\"E\n\x14\x43reateApiKeyResponse\x12\x1d\n\x03key\x18\x01 \x01(\x0b\x32\x10.codeq.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\";\n\x12ListApiKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"N\n\x13ListApiKeysResponse\x12\x1e\n\x04keys\x18\x01 \x03(\x0b\x32\x10.codeq.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x13RevokeApiKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x16\n\x14RevokeApiKeyResponse\"?\n\x16ListAuditEventsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x17ListAuditEventsResponse\x12$\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.codeq.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd0\x01\n\nAuditEvent\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0e\n\x06object\x18\x04 \x01(\t\x12\x0f\n\x07outcome\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x12\n\ncredential\x18\x08 \x01(\t\x12\x0c\n\x04peer\x18\t \x01(\t\x12\x10\n\x08\x65vent_id\x18\n \x01(\t2\x89\x06\n\x0c\x41\x64minService\x12\x41\n\x08GetQueue\x12\x19.codeq.v1.GetQueueRequest\x1a\x1a.codeq.v1.GetQueueResponse\x12J\n\x0bUpdateQueue\x12\x1c.codeq.v1.UpdateQueueRequest\x1a\x1d.codeq.v1.UpdateQueueResponse\x12G\n\nPauseQueue\x12\x1b.codeq.v1.PauseQueueRequest\x1a\x1c.codeq.v1.PauseQueueResponse\x12J\n\x0bResumeQueue\x12\x1c.codeq.v1.ResumeQueueRequest\x1a\x1d.codeq.v1.ResumeQueueResponse\x12G\n\nPurgeQueue\x12\x1b.codeq.v1.PurgeQueueRequest\x1a\x1c.codeq.v1.PurgeQueueResponse\x12J\n\x0bListWorkers\x12\x1c.codeq.v1.ListWorkersRequest\x1a\x1d.codeq.v1.ListWorkersResponse\x12M\n\x0c\x43reateApiKey\x12\x1d.codeq.v1.CreateApiKeyRequest\x1a\x1e.codeq.v1.CreateApiKeyResponse\x12J\n\x0bListApiKeys\x12\x1c.codeq.v1.ListApiKeysRequest\x1a\x1d.codeq.v1.ListApiKeysResponse\x12M\n\x0cRevokeApiKey\x12\x1d.codeq.v1.RevokeApiKeyRequest\x1a\x1e.codeq.v1.RevokeApiKeyResponse\x12V\n\x0fListAuditEvents\x12 .codeq.v1.ListAuditEventsRequest\x1a!.codeq.v1.ListAuditEventsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'codeq.v1.admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETQUEUEREQUEST']._serialized_start=131
-  _globals['_GETQUEUEREQUEST']._serialized_end=165
-  _globals['_GETQUEUERESPONSE']._serialized_start=167
-  _globals['_GETQUEUERESPONSE']._serialized_end=217
-  _globals['_UPDATEQUEUEREQUEST']._serialized_start=219
-  _globals['_UPDATEQUEUEREQUEST']._serialized_end=320
-  _globals['_UPDATEQUEUERESPONSE']._serialized_start=322
-  _globals['_UPDATEQUEUERESPONSE']._serialized_end=375
-  _globals['_PAUSEQUEUEREQUEST']._serialized_start=377
-  _globals['_PAUSEQUEUEREQUEST']._serialized_end=429
-  _globals['_PAUSEQUEUERESPONSE']._serialized_start=431
-  _globals['_PAUSEQUEUERESPONSE']._serialized_end=451
-  _globals['_RESUMEQUEUEREQUEST']._serialized_start=453
-  _globals['_RESUMEQUEUEREQUEST']._serialized_end=490
-  _globals['_RESUMEQUEUERESPONSE']._serialized_start=492
-  _globals['_RESUMEQUEUERESPONSE']._serialized_end=513
-  _globals['_PURGEQUEUEREQUEST']._serialized_start=515
-  _globals['_PURGEQUEUEREQUEST']._serialized_end=551
-  _globals['_PURGEQUEUERESPONSE']._serialized_start=553
-  _globals['_PURGEQUEUERESPONSE']._serialized_end=595
-  _globals['_LISTWORKERSREQUEST']._serialized_start=597
-  _globals['_LISTWORKERSREQUEST']._serialized_end=634
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=636
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=692
-  _globals['_WORKER']._serialized_start=695
-  _globals['_WORKER']._serialized_end=869
-  _globals['_ADMINSERVICE']._serialized_start=872
-  _globals['_ADMINSERVICE']._serialized_end=1327
+  _globals['_GETQUEUEREQUEST']._serialized_start=163
+  _globals['_GETQUEUEREQUEST']._serialized_end=197
+  _globals['_GETQUEUERESPONSE']._serialized_start=199
+  _globals['_GETQUEUERESPONSE']._serialized_end=249
+  _globals['_UPDATEQUEUEREQUEST']._serialized_start=251
+  _globals['_UPDATEQUEUEREQUEST']._serialized_end=352
+  _globals['_UPDATEQUEUERESPONSE']._serialized_start=354
+  _globals['_UPDATEQUEUERESPONSE']._serialized_end=407
+  _globals['_PAUSEQUEUEREQUEST']._serialized_start=409
+  _globals['_PAUSEQUEUEREQUEST']._serialized_end=461
+  _globals['_PAUSEQUEUERESPONSE']._serialized_start=463
+  _globals['_PAUSEQUEUERESPONSE']._serialized_end=483
+  _globals['_RESUMEQUEUEREQUEST']._serialized_start=485
+  _globals['_RESUMEQUEUEREQUEST']._serialized_end=522
+  _globals['_RESUMEQUEUERESPONSE']._serialized_start=524
+  _globals['_RESUMEQUEUERESPONSE']._serialized_end=545
+  _globals['_PURGEQUEUEREQUEST']._serialized_start=547
+  _globals['_PURGEQUEUEREQUEST']._serialized_end=583
+  _globals['_PURGEQUEUERESPONSE']._serialized_start=585
+  _globals['_PURGEQUEUERESPONSE']._serialized_end=627
+  _globals['_LISTWORKERSREQUEST']._serialized_start=629
+  _globals['_LISTWORKERSREQUEST']._serialized_end=666
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=668
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=724
+  _globals['_WORKER']._serialized_start=727
+  _globals['_WORKER']._serialized_end=901
+  _globals['_APIKEY']._serialized_start=904
+  _globals['_APIKEY']._serialized_end=1212
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=1214
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=1321
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=1323
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=1392
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=1394
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=1453
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=1455
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=1533
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1535
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1588
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1590
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1612
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=1614
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=1677
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=1679
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=1767
+  _globals['_AUDITEVENT']._serialized_start=1770
+  _globals['_AUDITEVENT']._serialized_end=1978
+  _globals['_ADMINSERVICE']._serialized_start=1981
+  _globals['_ADMINSERVICE']._serialized_end=2758
 # @@protoc_insertion_point(module_scope)

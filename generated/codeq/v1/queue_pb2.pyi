@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Queue(_message.Message):
-    __slots__ = ("command", "default_priority", "retry_policy", "lease_duration", "max_claims_per_second", "max_in_progress", "max_in_progress_per_key", "max_backlog", "retention", "retain_payload", "paused", "pause_reason")
+    __slots__ = ("command", "default_priority", "retry_policy", "lease_duration", "max_claims_per_second", "max_in_progress", "max_in_progress_per_key", "max_backlog", "retention", "retain_payload", "paused", "pause_reason", "payload_schema")
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_PRIORITY_FIELD_NUMBER: _ClassVar[int]
     RETRY_POLICY_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,7 @@ class Queue(_message.Message):
     RETAIN_PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     PAUSE_REASON_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_SCHEMA_FIELD_NUMBER: _ClassVar[int]
     command: str
     default_priority: int
     retry_policy: _task_pb2.RetryPolicy
@@ -36,7 +37,8 @@ class Queue(_message.Message):
     retain_payload: bool
     paused: bool
     pause_reason: str
-    def __init__(self, command: _Optional[str] = ..., default_priority: _Optional[int] = ..., retry_policy: _Optional[_Union[_task_pb2.RetryPolicy, _Mapping]] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_claims_per_second: _Optional[float] = ..., max_in_progress: _Optional[int] = ..., max_in_progress_per_key: _Optional[int] = ..., max_backlog: _Optional[int] = ..., retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retain_payload: _Optional[bool] = ..., paused: _Optional[bool] = ..., pause_reason: _Optional[str] = ...) -> None: ...
+    payload_schema: str
+    def __init__(self, command: _Optional[str] = ..., default_priority: _Optional[int] = ..., retry_policy: _Optional[_Union[_task_pb2.RetryPolicy, _Mapping]] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_claims_per_second: _Optional[float] = ..., max_in_progress: _Optional[int] = ..., max_in_progress_per_key: _Optional[int] = ..., max_backlog: _Optional[int] = ..., retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retain_payload: _Optional[bool] = ..., paused: _Optional[bool] = ..., pause_reason: _Optional[str] = ..., payload_schema: _Optional[str] = ...) -> None: ...
 
 class QueueStats(_message.Message):
     __slots__ = ("command", "pending", "scheduled", "blocked", "in_progress", "failed", "completed", "oldest_pending_age", "enqueued_total", "completed_total", "attempt_failed_total", "lease_expired_total", "idle_credit", "paused", "read_time", "cancelled", "expired", "enqueue_rate", "complete_rate", "attempt_fail_rate")

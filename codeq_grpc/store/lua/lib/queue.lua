@@ -6,7 +6,7 @@
 -- and '' are unset. Needs s.
 local EPOCH, LITTLE = 1704067200000, 2000
 local function open_queue()
-  local got = redis.call('HMGET', s, 'clk', 'cfg', 'purged', 'watch')
+  local got = redis.call('HMGET', s, 'clk', 'cfg', 'purged', 'watch', 'schema')
   local time = redis.call('TIME')
   local ms = time[1] * 1000 + math.floor(time[2] / 1000) - EPOCH
   local last, purged = tonumber(got[1]) or 0, tonumber(got[3]) or 0
@@ -15,6 +15,7 @@ local function open_queue()
   if purged > 0 then now = math.max(now, purged + 1 - EPOCH) end
   local q = {
     first = math.max(last + 1, now * 4096), now = now + EPOCH, purged = purged, watch = got[4],
+    schema = got[5] or '',
     flags = 0, priority = 255, attempts = 0,
     lease = 0, most = 0, per_key = 0, rate = 0, backlog = 0, retention = 0, policy = '',
     types = '',

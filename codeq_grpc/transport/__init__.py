@@ -1,0 +1,1 @@
+"""How a server is reached: addresses, unix sockets, certificates. Knows no gRPC."""
