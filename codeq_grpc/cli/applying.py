@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _SIGNS: Final = {"create": "+", "update": "~", "delete": "-"}
 _STYLES: Final = {"+": "green", "-": "red"}
 _DONE: Final = {"create": "made", "update": "changed", "delete": "deleted"}
+_AT_ONCE: Final = 16
 _CONTEXT: Final = 2
 """Lines around a change."""
 
@@ -60,10 +62,25 @@ class Applying:
         if self._source.problems:
             raise self._source.useless()
         self._ask(plan.steps)
-        for step in plan.steps:
-            error = None if self._dry_run else await self._take(client, step)
-            self._tell(step, error)
+        for at in range(0, len(plan.steps), _AT_ONCE):
+            await self._go(client, plan.steps[at : at + _AT_ONCE])
         self._sum_up()
+
+    async def _go(self, client: StepwiseClient, steps: list[Step]) -> None:
+        """Takes some steps side by side, and tells of each in their order."""
+        if self._dry_run:
+            for step in steps:
+                self._tell(step, None)
+            return
+        async with asyncio.TaskGroup() as group:
+            taken = [group.create_task(self._take(client, step)) for step in steps]
+        errors = [task.result() for task in taken]
+        outage = next((error for error in errors if error and is_outage(error)), None)
+        for step, error in zip(steps, errors, strict=True):
+            if error is None or not is_outage(error):
+                self._tell(step, error)
+        if outage is not None:
+            raise outage
 
     def _ask(self, steps: list[Step]) -> None:
         """Before anything that the file does not have is lost."""
@@ -89,8 +106,6 @@ class Applying:
         try:
             await self._change(client, step)
         except CodeQError as error:
-            if is_outage(error):
-                raise
             return error
         return None
 

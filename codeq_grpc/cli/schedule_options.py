@@ -35,7 +35,10 @@ _RULES: Final = (
         help="Once at this time, e.g. 2026-07-01T12:00:00Z; may be repeated.",
     ),
     click.option(
-        "--zone", "time_zone", type=text, help="Time zone of --cron, e.g. Europe/Berlin; UTC."
+        "--zone",
+        "time_zone",
+        type=text,
+        help="Time zone of --cron, e.g. Europe/Berlin; UTC by default.",
     ),
     click.option("--start", "start_time", type=text, metavar="TIME", help="Not before this time."),
     click.option("--end", "end_time", type=text, metavar="TIME", help="Before this time only."),
@@ -98,7 +101,10 @@ _POLICIES: Final = (
         help="After an outage; fire_once by default.",
     ),
     click.option(
-        "--grace", "misfire_grace", type=duration, help="Later than this is a misfire; 5m."
+        "--grace",
+        "misfire_grace",
+        type=duration,
+        help="Later than this is a misfire; 5m by default.",
     ),
     click.option("--max-firings", type=click.IntRange(min=0), help="So many in all; 0 no limit."),
     click.option(

@@ -99,11 +99,12 @@ def read(text: str) -> Document:
             same key twice.
     """
     try:
+        _check_depth(text)
         node = yaml.compose(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         told = ", ".join(filter(None, (error.context, error.problem))) or "cannot be read"
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        line, column = _at(mark)
         line = min(line, len(text.splitlines()))  # the end of the text is not in a line
         raise BadFile(f"is not YAML: {told}", line, column) from None
     except yaml.reader.ReaderError as error:
@@ -113,6 +114,22 @@ def read(text: str) -> Document:
         return Document(None, {(): 1})
     building = _Building(len(text) + _MORE_MAX)
     return Document(building.value(node, ()), building.lines)
+
+
+def _check_depth(text: str) -> None:
+    """What makes nodes of deeper text would end the process."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEPTH_MAX:
+                raise BadFile("is too deep", *_at(event.start_mark))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _at(mark: Any) -> tuple[int, int]:
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
 
 
 def write(value: object) -> str:

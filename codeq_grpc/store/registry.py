@@ -122,7 +122,7 @@ class Registry:
             return None
         prefix, name = parsed
         number, shard = parse_prefix(prefix)
-        if number not in self._calendar_numbers and number not in self._by_number:
+        if number not in self._calendar_numbers:
             await self._ask(number)
         calendar = self._calendar_numbers.get(number)
         return (calendar, name) if calendar is not None and shard == 0 else None

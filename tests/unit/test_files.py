@@ -91,6 +91,16 @@ def test_text_that_cannot_be_read_is_told_by_line(text: str, line: int, told: st
     assert caught.value.line == line
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 10**6, "{a: " * 10**6, "- " * 10**6, "a: " + "[" * 101],
+    ids=["lists", "maps", "entries", "one more"],
+)
+def test_depth_is_told(text: str) -> None:
+    with pytest.raises(yaml_text.BadFile, match="too deep"):
+        yaml_text.read(text)
+
+
 def test_few_lines_do_not_become_more_than_memory() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
