@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RULES: Final = 10_000
-"""Rules that are kept at hand; many schedules share one."""
+_RULE_BYTES: Final = 512
+"""Rules that are kept at hand, and their size at most; many schedules share one."""
 _JSON: Final = "application/json"
 _LONGEST: Final = 4_102_444_799_999
 """A fire time with as many characters as one may have."""
@@ -47,9 +48,11 @@ class Bodies:
         raw = spec.SerializeToString(deterministic=True)
         known = self._rules.get(raw)
         if known is None:
-            if len(self._rules) >= _RULES:
-                self._rules.clear()
-            known = self._rules[raw] = rule_of(spec, "schedule.spec")
+            known = rule_of(spec, "schedule.spec")
+            if len(raw) <= _RULE_BYTES:
+                if len(self._rules) >= _RULES:
+                    self._rules.clear()
+                self._rules[raw] = known
         return known
 
     def command(self, body: bytes) -> str:

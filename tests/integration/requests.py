@@ -207,7 +207,7 @@ def _of_operators(lease: task_pb2.LeaseRef) -> Iterator[tuple[str, Message]]:
     names = [field.name for field, _ in _queue().ListFields() if field.name != "command"]
     yield "UpdateQueue", admin_pb.UpdateQueueRequest(queue=_queue())
     yield "UpdateQueue", admin_pb.UpdateQueueRequest(queue=_queue(), update_mask={"paths": names})
-    yield "GetQueue", admin_pb.GetQueueRequest(command="RENDER")
+    yield "GetQueue", admin_pb.GetQueueRequest(command="RENDER", only_set=True)
     yield "PauseQueue", admin_pb.PauseQueueRequest(command="RENDER", reason="why")
     yield "ResumeQueue", admin_pb.ResumeQueueRequest(command="RENDER")
     yield "PurgeQueue", admin_pb.PurgeQueueRequest(command="RENDER")

@@ -46,6 +46,7 @@ TOLD_BY_THE_SERVER: Final = (
 )
 CANNOT_BE_WRONG: Final = {
     "allow_missing": "a boolean",
+    "only_set": "a boolean",
     "atomic": "a boolean",
     "non_retryable": "a boolean",
     "paused": "a boolean",
