@@ -40,6 +40,10 @@ _CHORES: Final = {
     HEALTH: _Chore("*/5 * * * *", "Notes how the server and the store are.", 60),
 }
 COMMANDS: Final = tuple(_CHORES)
+REVISION: Final = 1
+"""Of all these: to be raised when one changes. Servers of several versions may run side by side,
+and the latest counts."""
+_LABEL: Final = "revision"
 
 
 def system_schedules() -> list[pb.Schedule]:
@@ -49,6 +53,7 @@ def system_schedules() -> list[pb.Schedule]:
         made = pb.Schedule(
             schedule_id=name,
             description=chore.description,
+            labels={_LABEL: str(REVISION)},
             overlap_policy=pb.OVERLAP_POLICY_SKIP,
             misfire_policy=pb.MISFIRE_POLICY_FIRE_ONCE,
         )
@@ -60,6 +65,11 @@ def system_schedules() -> list[pb.Schedule]:
         made.task.attempt_timeout.FromSeconds(chore.timeout)
         schedules.append(made)
     return schedules
+
+
+def revision_of(body: bytes) -> int:
+    """Of a stored one."""
+    return int(pb.Schedule.FromString(body).labels.get(_LABEL, "0"))
 
 
 def result(found: Mapping[str, Any]) -> bytes:

@@ -14,6 +14,7 @@ from codeq.v1 import (
     schedule_service_pb2_grpc as services,
 )
 from codeq.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED, TASK_VIEW_FULL
+from codeq_grpc.wire import chores
 from codeq_grpc.wire.chores import CHECK, COMMANDS, HEALTH, PRUNE_TASKS
 from tests.support.server import eventually, running_server
 
@@ -101,6 +102,21 @@ async def test_one_that_was_paused_stays_so_when_a_server_starts(
         await eventually(lambda: _all_there(same))
         paused = {one.schedule_id: one.paused for one in await _listed(same)}
     assert paused == {name: name == HEALTH for name in COMMANDS}
+
+
+async def test_the_latest_version_of_codeq_counts(
+    store: StoreProcess, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for revision, version in ((2, 2), (1, 2)):
+        monkeypatch.setattr(chores, "REVISION", revision)
+        async with running_server(store, system_tenant=TENANT) as other:
+            same = other.caller(TENANT, "admin")
+
+            async def changed(seen: Caller = same, wanted: int = version) -> bool:
+                return {one.version for one in await _listed(seen)} == {wanted}
+
+            await eventually(changed)
+    assert {one.labels["revision"] for one in await _listed(caller)} == {"2"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
