@@ -8,7 +8,9 @@ from typing import Final
 
 import pytest
 
+from codeq_grpc.core.firing import Moment, plan, start
 from codeq_grpc.core.limits import DAY, HOUR, MINUTE, SECOND
+from codeq_grpc.core.schedules import Misfire
 from codeq_grpc.rules.cron import NAMES
 from codeq_grpc.rules.rule import Rule
 from codeq_grpc.rules.spec import LAST_MS, RuleError, RuleSpec
@@ -170,6 +172,37 @@ def test_jitter_is_fixed_for_a_fire_time() -> None:
     assert offsets != [rule.offset(b"other", NOW + number) for number in range(1000)]
     # Other servers and later versions have the same.
     assert offsets[:8] == [8, 3, 8, 1, 7, 6, 3, 6]
+
+
+@pytest.mark.parametrize(
+    ("spec", "within"),
+    [
+        (RuleSpec(every_ms=HOUR, jitter_ms=DAY), HOUR),
+        (RuleSpec(("0 9,10 * * *",), jitter_ms=2 * HOUR), 2 * HOUR + 1),
+        (RuleSpec(every_ms=SECOND, times=(NOW + 1,), jitter_ms=DAY), SECOND),
+    ],
+)
+def test_jitter_does_not_reach_the_next_fire_time(spec: RuleSpec, within: int) -> None:
+    rule, acts, offsets = Rule(spec), list[int](), list[int]()
+    for ms in rule.between(NOW, NOW + 30 * DAY, 500):
+        offsets.append(rule.offset(b"seed", ms))
+        assert ms + offsets[-1] < (rule.after(ms) or LAST_MS)
+        acts.append(ms + offsets[-1])
+    assert acts == sorted(set(acts))
+    assert within * 0.8 < max(offsets) < within
+
+
+@pytest.mark.parametrize("misfire", Misfire)
+def test_no_fire_time_is_missed_for_the_jitter_of_others(misfire: Misfire) -> None:
+    rule, last_ms, fired = Rule(RuleSpec(every_ms=HOUR, jitter_ms=DAY)), 0, list[int]()
+    next_ms, act_ms = start(rule, b"seed", NOW)
+    while next_ms <= NOW + 3 * DAY:
+        at = Moment(act_ms, next_ms, last_ms, misfire, 5 * MINUTE, b"seed")
+        found = plan(rule, at, 500)
+        assert not found.misfired_count
+        fired += [time.fire_ms for time in found.times]
+        next_ms, act_ms = found.next_ms, found.act_ms
+    assert fired == rule.between(NOW + 1, NOW + 3 * DAY + 1, 500)
 
 
 def _random_field(rng: random.Random, low: int, high: int) -> str:
