@@ -132,3 +132,10 @@ async def test_a_check_that_finds_errors_fails(caller: Caller, admin: Admin) -> 
     assert task.state == TASK_STATE_FAILED
     assert task.error.type == "chore"
     assert "unlisted" in task.error.message
+
+
+async def test_a_check_looks_at_schedules_too(caller: Caller, admin: Admin) -> None:
+    admin.call("DEL", "codeq:{acme}:schedules:t")
+    task = await _done(caller, CHECK)
+    assert task.state == TASK_STATE_FAILED
+    assert "unindexed" in task.error.message
