@@ -40,6 +40,9 @@ class FireTimes(Protocol):
     def latest(self, after: int, until: int) -> int | None:
         """The latest one within (after, until]."""
 
+    def last(self, after: int, until: int, most: int) -> list[int]:
+        """The latest ones within (after, until], at most so many, in order."""
+
     def count(self, after: int, until: int, most: int) -> int:
         """How many there are within (after, until], `most` if they are more."""
 
@@ -105,14 +108,14 @@ def plan(rule: FireTimes, at: Moment, most: int) -> Plan:
     kept = missed[-keep:] if keep else []
     dropped = missed[: len(missed) - len(kept)]
     before = at.next_ms - 1
-    older = _latest(rule, before, split - 1, keep - len(kept))
+    older = rule.last(before, split - 1, keep - len(kept))
     count = rule.count(before, split - 1, COUNTED) if split > at.next_ms else 0
     fire = sorted([*older, *kept, *late])
     if len(fire) > most:
         fire, following = fire[:most], fire[most]
         dropped = [ms for ms in dropped if ms < following]
     told = dropped[-TOLD:]
-    told = [*_latest(rule, before, (older[0] if older else split) - 1, TOLD - len(told)), *told]
+    told = [*rule.last(before, (older[0] if older else split) - 1, TOLD - len(told)), *told]
     return Plan(
         _times(fire, at.last_ms),
         tuple(told),
@@ -133,18 +136,6 @@ def _recent(
             return late, missed, ms
         (late if act + at.grace_ms >= at.now_ms else missed).append(ms)
     return late, missed, times[most] if len(times) > most else rule.after(at.now_ms)
-
-
-def _latest(rule: FireTimes, after: int, until: int, most: int) -> list[int]:
-    """The latest ones within (after, until], oldest first."""
-    found = list[int]()
-    while len(found) < most and until > after:
-        ms = rule.latest(after, until)
-        if ms is None:
-            break
-        found.append(ms)
-        until = ms - 1
-    return found[::-1]
 
 
 def _times(fire: list[int], last_ms: int) -> tuple[FireTime, ...]:

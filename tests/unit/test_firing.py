@@ -41,6 +41,10 @@ class At:
     def latest(self, after: int, until: int) -> int | None:
         return max((one for one in self._all() if after < one <= until), default=None)
 
+    def last(self, after: int, until: int, most: int) -> list[int]:
+        found = [one for one in self._all() if after < one <= until]
+        return found[-most:] if most > 0 else []
+
     def count(self, after: int, until: int, most: int) -> int:
         return min(most, sum(after < one <= until for one in self._all()))
 

@@ -205,6 +205,23 @@ def test_no_fire_time_is_missed_for_the_jitter_of_others(misfire: Misfire) -> No
     assert fired == rule.between(NOW + 1, NOW + 3 * DAY + 1, 500)
 
 
+def test_a_long_outage_is_planned_in_one_walk() -> None:
+    """A server stands still meanwhile, and there may be hundreds of such schedules."""
+
+    class Asked(Rule):
+        times = 0
+
+        def after(self, ms: int) -> int | None:
+            self.times += 1
+            return super().after(ms)
+
+    rule = Asked(RuleSpec(tuple(f"{at} {at}/5 * * * *" for at in range(16))))
+    at = Moment(NOW, NOW - YEAR, 0, Misfire.FIRE_ALL, MINUTE, b"seed")
+    found = plan(rule, at, 500)
+    assert (len(found.times), len(found.misfired)) == (500, 20)
+    assert rule.times < 50
+
+
 def _random_field(rng: random.Random, low: int, high: int) -> str:
     first = rng.randint(low, high)
     last = rng.randint(first, high)
