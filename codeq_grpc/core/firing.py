@@ -27,10 +27,6 @@ year is not to hold up the others."""
 class FireTimes(Protocol):
     """A rule: when to fire. Times in Unix ms."""
 
-    @property
-    def jitter_ms(self) -> int:
-        """The most that `offset` gives."""
-
     def after(self, ms: int) -> int | None:
         """The first fire time after a moment."""
 
@@ -47,7 +43,7 @@ class FireTimes(Protocol):
         """How many there are within (after, until], `most` if they are more."""
 
     def offset(self, seed: bytes, ms: int) -> int:
-        """How long after this fire time to act on it, always the same."""
+        """How long after this fire time to act on it, always the same; less than till the next."""
 
 
 class Change(NamedTuple):
@@ -101,13 +97,14 @@ def plan(rule: FireTimes, at: Moment, most: int) -> Plan:
     """What to do now, in one step of at most `most` fire times."""
     if not at.next_ms:
         return Plan((), (), 0, 0, 0)
-    # Before this moment everything is missed, whatever its offset; after it each is looked at.
-    split = max(at.next_ms, at.now_ms - at.grace_ms - rule.jitter_ms)
+    # An offset ends before the next fire time: of those that came longer ago than the grace all but
+    # the latest are missed. From that one on each is looked at.
+    before = at.next_ms - 1
+    split = rule.latest(before, at.now_ms - at.grace_ms) or at.next_ms
     late, missed, following = _recent(rule, at, split, most)
     keep = MADE_UP[at.misfire]
     kept = missed[-keep:] if keep else []
     dropped = missed[: len(missed) - len(kept)]
-    before = at.next_ms - 1
     older = rule.last(before, split - 1, keep - len(kept))
     count = rule.count(before, split - 1, COUNTED) if split > at.next_ms else 0
     fire = sorted([*older, *kept, *late])

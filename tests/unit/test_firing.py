@@ -25,10 +25,6 @@ class At:
     minutes: tuple[int, ...]
     offsets: dict[int, int] = field(default_factory=dict)
 
-    @property
-    def jitter_ms(self) -> int:
-        return max([0, *self.offsets.values()]) * MINUTE
-
     def _all(self) -> list[int]:
         return [minute * MINUTE for minute in self.minutes]
 

@@ -205,6 +205,23 @@ def test_no_fire_time_is_missed_for_the_jitter_of_others(misfire: Misfire) -> No
     assert fired == rule.between(NOW + 1, NOW + 3 * DAY + 1, 500)
 
 
+@pytest.mark.parametrize(
+    ("misfire", "made_up_for"),
+    [(Misfire.FIRE_ONCE, 1), (Misfire.SKIP, 0), (Misfire.FIRE_ALL, 1000)],
+)
+def test_a_long_jitter_makes_up_for_no_more_than_none(misfire: Misfire, made_up_for: int) -> None:
+    rule, fired, misfires = Rule(RuleSpec(every_ms=10 * SECOND, jitter_ms=DAY)), list[int](), 0
+    next_ms = NOW - DAY
+    while next_ms <= NOW:
+        found = plan(rule, Moment(NOW, next_ms, 0, misfire, SECOND, b"seed"), 500)
+        fired += [time.fire_ms for time in found.times if time.fire_ms < NOW - 10 * SECOND]
+        next_ms, misfires = found.next_ms, misfires + found.misfired_count
+        if found.act_ms > NOW:
+            break
+    assert made_up_for - 1 <= len(fired) <= made_up_for
+    assert DAY // (10 * SECOND) - 2 <= len(fired) + misfires <= DAY // (10 * SECOND) + 1
+
+
 def test_a_long_outage_is_planned_in_one_walk() -> None:
     """A server stands still meanwhile, and there may be hundreds of such schedules."""
 
