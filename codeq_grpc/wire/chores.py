@@ -15,6 +15,11 @@ PRUNE_TASKS: Final = "codeq.prune-tasks"
 PRUNE_HISTORY: Final = "codeq.prune-history"
 CHECK: Final = "codeq.check"
 HEALTH: Final = "codeq.health"
+REVISION: Final = 1
+"""Of the schedules below, one more with each change of any: while servers of two versions are up,
+the later ones stand.
+"""
+_LABEL: Final = "revision"
 
 
 class _Chore(NamedTuple):
@@ -51,6 +56,7 @@ def system_schedules() -> list[pb.Schedule]:
             description=chore.description,
             overlap_policy=pb.OVERLAP_POLICY_SKIP,
             misfire_policy=pb.MISFIRE_POLICY_FIRE_ONCE,
+            labels={_LABEL: str(REVISION)},
         )
         made.spec.crons.append(chore.cron)
         made.spec.jitter.FromSeconds(30)
@@ -60,6 +66,12 @@ def system_schedules() -> list[pb.Schedule]:
         made.task.attempt_timeout.FromSeconds(chore.timeout)
         schedules.append(made)
     return schedules
+
+
+def revision_of(body: bytes) -> int:
+    """Of a stored schedule of codeQ's own."""
+    text = pb.Schedule.FromString(body).labels.get(_LABEL, "")
+    return int(text) if text.isdecimal() else 0
 
 
 def result(found: Mapping[str, Any]) -> bytes:
