@@ -92,7 +92,9 @@ class Housekeeping:
         return Doctor(self._registry, examining)
 
     async def ensure(self) -> None:
-        """The schedules are there, as the latest codeQ has them. What is paused stays so."""
+        """The schedules are there, as this version of codeQ has them, or a later one that is up,
+        too. What is paused stays so.
+        """
         store, checker = self._scheduling.store, self._scheduling.checker
         calendar = await self._registry.calendar(self._tenant)
         wanted = {
@@ -100,8 +102,10 @@ class Housekeeping:
         }
         now_ms, found = await store.read(calendar, list(wanted))
         for (name, change), stored in zip(wanted.items(), found, strict=True):
-            if stored is not None and messages.revision_of(stored.record.body) >= messages.REVISION:
-                continue
+            if stored is not None and stored.row.system:
+                revision = messages.revision_of(stored.record.body)
+                if revision > messages.REVISION or stored.record.body == change.new.body:
+                    continue
             expect: Mark | None = None if stored is None else stored.row.mark
             new = replace(change.at(now_ms, seed_of(self._tenant, name)), system=True, paused=None)
             put = await store.put(calendar, name, new, expect=expect)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from codeq_grpc.broker.doctor import Doctor
     from codeq_grpc.broker.trail import Trail
-    from codeq_grpc.core.findings import Finding
     from codeq_grpc.store.calendars import CalendarStore
     from codeq_grpc.store.registry import Registry
     from codeq_grpc.store.upkeep import Upkeep
@@ -90,22 +89,16 @@ class Chores:
     async def check(self) -> dict[str, Any]:
         """The doctor's look at everything. Raises Wrong when there are errors."""
         doctor, kinds, examples = self._doctor(), Counter[str](), list[str]()
-        queues = 0
-
-        def note(findings: list[Finding]) -> None:
-            for one in findings:
-                kinds[one.kind] += 1
-                if len(examples) < _EXAMPLES and KINDS[one.kind].severity is Severity.ERROR:
-                    examples.append(f"{one.kind} {one.where}")
-
-        async for look in doctor.examine_registry():
-            note(look.findings)
-        async for look in doctor.examine_keys():
-            note(look.findings)
-        for queue in await doctor.queues():
-            queues += 1
-            async for look in doctor.examine(queue):
-                note(look.findings)
+        queues, calendars = await doctor.queues(), await doctor.calendars()
+        walks = [doctor.examine_registry(), doctor.examine_keys()]
+        walks += [doctor.examine(queue) for queue in queues]
+        walks += [doctor.examine_calendar(calendar) for calendar in calendars]
+        for walk in walks:
+            async for look in walk:
+                for one in look.findings:
+                    kinds[one.kind] += 1
+                    if len(examples) < _EXAMPLES and KINDS[one.kind].severity is Severity.ERROR:
+                        examples.append(f"{one.kind} {one.where}")
         if examples:
             raise Wrong(f"{kinds.total()} findings: {', '.join(examples)}; see codeq doctor")
-        return {"queues": queues, "findings": dict(kinds)}
+        return {"queues": len(queues), "calendars": len(calendars), "findings": dict(kinds)}

@@ -43,6 +43,8 @@ _TIMES: Final = 1_000
 """Fire times in one call of the store, those that are told as misfires among them."""
 _EACH: Final = 500
 """Fire times of one schedule in one step."""
+_AT_ONCE: Final = 4
+"""Portions of one calendar that are carried out side by side."""
 _KEPT_MS: Final = 5_000
 """How long what was taken is kept from other servers."""
 _LATER: Final = (QuotaExceeded, QueueFull, SchemaUnavailable, StoreFull, StoreUnavailable)
@@ -107,7 +109,7 @@ class Firings:
             for _ in range(_STEPS):
                 due = await self._store.due(calendar, _STEP, for_ms=_KEPT_MS)
                 if due.taken:
-                    carrying += await self._fire_due(calendar, due)
+                    await self._fire_due(calendar, due, carrying)
                 if len(due.taken) < _STEP:
                     break
         finally:
@@ -120,7 +122,9 @@ class Firings:
         jobs = [Job(one.schedule_id, one.row, one.record.body, one.firing) for one in owed]
         await self.carry_out(calendar, now_ms, jobs)
 
-    async def _fire_due(self, calendar: Calendar, due: Due) -> list[asyncio.Task[Any]]:
+    async def _fire_due(
+        self, calendar: Calendar, due: Due, carrying: list[asyncio.Task[Any]]
+    ) -> None:
         """Has the calendar write down what fires; it is carried out while more is written down."""
         wanted: list[tuple[Taken, Fire]] = []
         for taken in due.taken:
@@ -128,7 +132,6 @@ class Firings:
                 wanted.append((taken, self._planned(calendar, taken, due.now_ms)))
             except Exception:  # noqa: BLE001 - a schedule that cannot be read must not stop others
                 _log.exception("the schedule %s cannot be fired", taken.schedule_id)
-        carrying = []
         for part in _parts(wanted):
             fired = await self.fire(calendar, [fire for _, fire in part])
             jobs = [
@@ -139,7 +142,7 @@ class Firings:
             ]
             work = self.carry_out(calendar, due.now_ms, jobs)
             carrying.append(asyncio.get_running_loop().create_task(work))
-        return carrying
+            await _fewer(carrying)
 
     def _planned(self, calendar: Calendar, taken: Taken, now_ms: int) -> Fire:
         row, seed = taken.stored.row, seed_of(calendar.tenant, taken.schedule_id)
@@ -177,6 +180,14 @@ class Firings:
         """Enqueues what is owed, and cancels what is not to go on; gives what came of firings, by
         name. What a server that dies leaves is carried out again: each task is there once.
         """
+        done: dict[bytes, Settled] = {}
+        for portion in _portions(jobs):
+            done |= await self._carry_out(calendar, now_ms, portion)
+        return done
+
+    async def _carry_out(
+        self, calendar: Calendar, now_ms: int, jobs: Sequence[Job]
+    ) -> dict[bytes, Settled]:
         owed = [job for job in jobs if job.firing.state == TO_ENQUEUE]
         settled: list[Settled] = []
         ready: list[tuple[Job, NewTask]] = []
@@ -226,6 +237,12 @@ class Firings:
         await self._store.settle(calendar, [Settled(firing.name) for firing in with_task])
 
 
+async def _fewer(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Returns when few of these go on."""
+    while len(going := [task for task in tasks if not task.done()]) >= _AT_ONCE:
+        await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
+
+
 async def _all(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Returns when all are over; raises what the first of them raised."""
     if tasks:
@@ -249,6 +266,20 @@ def _parts(wanted: list[tuple[Taken, Fire]]) -> Iterable[list[tuple[Taken, Fire]
         room -= size
     if part:
         yield part
+
+
+def _portions(jobs: Sequence[Job]) -> Iterable[list[Job]]:
+    """As many as a message may hold: every task is made of its schedule anew."""
+    portion: list[Job] = []
+    room = limits.BATCH_BYTES
+    for job in jobs:
+        if portion and len(job.body) > room:
+            yield portion
+            portion, room = [], limits.BATCH_BYTES
+        portion.append(job)
+        room -= len(job.body)
+    if portion:
+        yield portion
 
 
 def _checked(fire: Fire) -> Fire:

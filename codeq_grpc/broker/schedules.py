@@ -213,9 +213,10 @@ class Schedules:
         raise StoreUnavailable("too many changes of this schedule at once")
 
     async def versions(self, reach: Reach, schedule_id: str) -> list[Record]:
-        """The newest first. Raises ScheduleNotFound."""
+        """Those within reach, the newest first. Raises ScheduleNotFound."""
         await self.read(reach, schedule_id)
-        return await self._store.versions(Calendar(reach.tenant), schedule_id)
+        found = await self._store.versions(Calendar(reach.tenant), schedule_id)
+        return [one for one in found if reach.has(self._bodies.command(one.body))]
 
     async def version(self, reach: Reach, schedule_id: str, version: int) -> Record:
         """An earlier version. Raises ScheduleNotFound and VersionNotFound."""

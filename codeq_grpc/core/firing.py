@@ -27,10 +27,6 @@ year is not to hold up the others."""
 class FireTimes(Protocol):
     """A rule: when to fire. Times in Unix ms."""
 
-    @property
-    def jitter_ms(self) -> int:
-        """The most that `offset` gives."""
-
     def after(self, ms: int) -> int | None:
         """The first fire time after a moment."""
 
@@ -40,11 +36,14 @@ class FireTimes(Protocol):
     def latest(self, after: int, until: int) -> int | None:
         """The latest one within (after, until]."""
 
+    def last(self, after: int, until: int, most: int) -> list[int]:
+        """The latest ones within (after, until], at most so many, in order."""
+
     def count(self, after: int, until: int, most: int) -> int:
         """How many there are within (after, until], `most` if they are more."""
 
     def offset(self, seed: bytes, ms: int) -> int:
-        """How long after this fire time to act on it, always the same."""
+        """How long after this fire time to act on it, always the same; less than till the next."""
 
 
 class Change(NamedTuple):
@@ -98,21 +97,22 @@ def plan(rule: FireTimes, at: Moment, most: int) -> Plan:
     """What to do now, in one step of at most `most` fire times."""
     if not at.next_ms:
         return Plan((), (), 0, 0, 0)
-    # Before this moment everything is missed, whatever its offset; after it each is looked at.
-    split = max(at.next_ms, at.now_ms - at.grace_ms - rule.jitter_ms)
+    # An offset ends before the next fire time: of those that came longer ago than the grace all but
+    # the latest are missed. From that one on each is looked at.
+    before = at.next_ms - 1
+    split = rule.latest(before, at.now_ms - at.grace_ms) or at.next_ms
     late, missed, following = _recent(rule, at, split, most)
     keep = MADE_UP[at.misfire]
     kept = missed[-keep:] if keep else []
     dropped = missed[: len(missed) - len(kept)]
-    before = at.next_ms - 1
-    older = _latest(rule, before, split - 1, keep - len(kept))
+    older = rule.last(before, split - 1, keep - len(kept))
     count = rule.count(before, split - 1, COUNTED) if split > at.next_ms else 0
     fire = sorted([*older, *kept, *late])
     if len(fire) > most:
         fire, following = fire[:most], fire[most]
         dropped = [ms for ms in dropped if ms < following]
     told = dropped[-TOLD:]
-    told = [*_latest(rule, before, (older[0] if older else split) - 1, TOLD - len(told)), *told]
+    told = [*rule.last(before, (older[0] if older else split) - 1, TOLD - len(told)), *told]
     return Plan(
         _times(fire, at.last_ms),
         tuple(told),
@@ -133,18 +133,6 @@ def _recent(
             return late, missed, ms
         (late if act + at.grace_ms >= at.now_ms else missed).append(ms)
     return late, missed, times[most] if len(times) > most else rule.after(at.now_ms)
-
-
-def _latest(rule: FireTimes, after: int, until: int, most: int) -> list[int]:
-    """The latest ones within (after, until], oldest first."""
-    found = list[int]()
-    while len(found) < most and until > after:
-        ms = rule.latest(after, until)
-        if ms is None:
-            break
-        found.append(ms)
-        until = ms - 1
-    return found[::-1]
 
 
 def _times(fire: list[int], last_ms: int) -> tuple[FireTime, ...]:

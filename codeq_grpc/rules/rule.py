@@ -136,11 +136,15 @@ class Rule:
             yield all(source(ms - 1) != ms for source in others)
 
     def offset(self, seed: bytes, ms: int) -> int:
-        """How long after this fire time to act on it: 0 to the jitter, always the same."""
+        """How long after this fire time to act on it: 0 to the jitter, always the same, and before
+        the next fire time comes: they are acted on one after the other.
+        """
         if not self.jitter_ms:
             return 0
+        following = self.after(ms)
+        most = self.jitter_ms if following is None else min(self.jitter_ms, following - ms - 1)
         digest = blake2b(seed + b"\0" + ms.to_bytes(8, "big"), digest_size=8).digest()
-        return int.from_bytes(digest, "big") % (self.jitter_ms + 1)
+        return int.from_bytes(digest, "big") % (most + 1)
 
 
 def _cron(at: int, text: str) -> Cron:

@@ -15,6 +15,11 @@ PRUNE_TASKS: Final = "codeq.prune-tasks"
 PRUNE_HISTORY: Final = "codeq.prune-history"
 CHECK: Final = "codeq.check"
 HEALTH: Final = "codeq.health"
+REVISION: Final = 1
+"""Of the schedules below, one more with each change of any: while servers of two versions are up,
+the later ones stand.
+"""
+_LABEL: Final = "revision"
 
 
 class _Chore(NamedTuple):
@@ -40,10 +45,6 @@ _CHORES: Final = {
     HEALTH: _Chore("*/5 * * * *", "Notes how the server and the store are.", 60),
 }
 COMMANDS: Final = tuple(_CHORES)
-REVISION: Final = 1
-"""Of all these: to be raised when one changes. Servers of several versions may run side by side,
-and the latest counts."""
-_LABEL: Final = "revision"
 
 
 def system_schedules() -> list[pb.Schedule]:
@@ -53,9 +54,9 @@ def system_schedules() -> list[pb.Schedule]:
         made = pb.Schedule(
             schedule_id=name,
             description=chore.description,
-            labels={_LABEL: str(REVISION)},
             overlap_policy=pb.OVERLAP_POLICY_SKIP,
             misfire_policy=pb.MISFIRE_POLICY_FIRE_ONCE,
+            labels={_LABEL: str(REVISION)},
         )
         made.spec.crons.append(chore.cron)
         made.spec.jitter.FromSeconds(30)
@@ -68,8 +69,9 @@ def system_schedules() -> list[pb.Schedule]:
 
 
 def revision_of(body: bytes) -> int:
-    """Of a stored one."""
-    return int(pb.Schedule.FromString(body).labels.get(_LABEL, "0"))
+    """Of a stored schedule of codeQ's own."""
+    text = pb.Schedule.FromString(body).labels.get(_LABEL, "")
+    return int(text) if text.isdecimal() else 0
 
 
 def result(found: Mapping[str, Any]) -> bytes:

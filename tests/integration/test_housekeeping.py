@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ from codeq.v1 import (
 from codeq.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED, TASK_VIEW_FULL
 from codeq_grpc.wire import chores
 from codeq_grpc.wire.chores import CHECK, COMMANDS, HEALTH, PRUNE_TASKS
+from tests.integration import scheduling
 from tests.support.server import eventually, running_server
 
 if TYPE_CHECKING:
@@ -104,19 +106,41 @@ async def test_one_that_was_paused_stays_so_when_a_server_starts(
     assert paused == {name: name == HEALTH for name in COMMANDS}
 
 
-async def test_the_latest_version_of_codeq_counts(
-    store: StoreProcess, caller: Caller, monkeypatch: pytest.MonkeyPatch
+async def test_those_of_a_later_version_stand(
+    store: StoreProcess, server: Server, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for revision, version in ((2, 2), (1, 2)):
-        monkeypatch.setattr(chores, "REVISION", revision)
-        async with running_server(store, system_tenant=TENANT) as other:
-            same = other.caller(TENANT, "admin")
+    async def told() -> tuple[str, int]:
+        (health,) = [one for one in await _listed(caller) if one.schedule_id == HEALTH]
+        return health.description, health.version
 
-            async def changed(seen: Caller = same, wanted: int = version) -> bool:
-                return {one.version for one in await _listed(seen)} == {wanted}
+    with monkeypatch.context() as later:
+        chore = chores._CHORES[HEALTH]
+        later.setitem(chores._CHORES, HEALTH, chore._replace(description="Later."))
+        later.setattr(chores, "REVISION", chores.REVISION + 1)
+        async with running_server(store, system_tenant=TENANT) as newer:
+            await newer.app._housekeeping.ensure()
+    assert await told() == ("Later.", 2)
+    await server.app._housekeeping.ensure()
+    assert await told() == ("Later.", 2)
 
-            await eventually(changed)
-    assert {one.labels["revision"] for one in await _listed(caller)} == {"2"}
+
+async def test_nobody_makes_one_before_a_server_does(store: StoreProcess) -> None:
+    async with running_server(store) as before:
+        await scheduling.create(before.caller(TENANT), HEALTH, labels={"revision": "99"})
+    async with running_server(store, system_tenant=TENANT) as server:
+        await server.app._housekeeping.ensure()
+        found = await scheduling.get(server.caller(TENANT), HEALTH)
+        assert (found.system, found.task.command) == (True, HEALTH)
+
+
+def test_a_change_of_any_is_a_new_revision() -> None:
+    """Add the next one below; servers of the version before are up while this one starts."""
+    known = {1: "bd0542bc48b72742"}
+    all_of_them = b"".join(
+        one.SerializeToString(deterministic=True) for one in chores.system_schedules()
+    )
+    digest = hashlib.blake2b(all_of_them, digest_size=8).hexdigest()
+    assert known == {**known, chores.REVISION: digest}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -148,3 +172,10 @@ async def test_a_check_that_finds_errors_fails(caller: Caller, admin: Admin) -> 
     assert task.state == TASK_STATE_FAILED
     assert task.error.type == "chore"
     assert "unlisted" in task.error.message
+
+
+async def test_a_check_looks_at_schedules_too(caller: Caller, admin: Admin) -> None:
+    admin.call("DEL", "codeq:{acme}:schedules:t")
+    task = await _done(caller, CHECK)
+    assert task.state == TASK_STATE_FAILED
+    assert "unindexed" in task.error.message

@@ -6,16 +6,21 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from typing_extensions import override
 
 from codeq.v1 import schedule_service_pb2 as pb, task_pb2
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import now
+from codeq_grpc.store.connection import Connection
 from tests.integration import operating, scheduling
 from tests.integration.calling import ask
 from tests.integration.refusals import refused
 from tests.support.server import eventually, running_server
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from codeq_grpc.store.scripts import Script
     from tests.support.server import Caller, Server
     from tests.support.stores import StoreProcess
 
@@ -129,6 +134,33 @@ async def test_a_backfill_of_a_thousand_and_no_more(acme: Caller) -> None:
     assert await scheduling.backfill(acme, "nightly", start, end) == limits.BACKFILLED
     assert (await acme.stats()).pending == limits.BACKFILLED
     assert len(await scheduling.firings(acme, size=400)) == limits.BACKFILLED  # all are open
+
+
+async def test_many_large_firings_go_a_message_at_a_time(
+    store: StoreProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = list[int]()
+
+    class Weighed(Connection):
+        @override
+        async def run(
+            self, script: Script, names: Sequence[bytes | str], args: Sequence[Any]
+        ) -> Any:
+            sizes.append(sum(len(one) for one in args if isinstance(one, bytes)))
+            return await super().run(script, names, args)
+
+    def connect(settings: Any, **_: Any) -> Weighed:
+        return Weighed(settings.store_url())
+
+    monkeypatch.setattr("codeq_grpc.app._connection", connect)
+    async with running_server(store) as server:
+        acme = server.caller()
+        await scheduling.create(acme, every=60, task=json_task(f'"{"x" * 250_000}"'))
+        assert (
+            await scheduling.backfill(acme, "nightly", TODAY - DAY, TODAY - DAY + 6_000_000) == 100
+        )
+        assert (await acme.stats()).enqueued_total == 100
+    assert limits.BATCH_BYTES // 2 < max(sizes) <= limits.MESSAGE_BYTES
 
 
 async def test_a_backfill_is_of_what_has_passed(acme: Caller) -> None:

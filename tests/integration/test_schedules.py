@@ -14,7 +14,7 @@ from tests.support.server import eventually, running_server
 
 if TYPE_CHECKING:
     from codeq.v1.schedule_service_pb2 import Schedule
-    from tests.support.server import Caller
+    from tests.support.server import Caller, Server
     from tests.support.stores import StoreProcess
 
 YEAR_MS: Final = 366 * 86_400_000
@@ -302,6 +302,17 @@ async def test_who_is_limited_to_commands_sees_and_makes_those_schedules(acme: C
     response = await scheduling.batch(limited, "DELETE", "mail", "render")
     assert [one.index for one in response.failures] == [0]
     assert await scheduling.listed(acme) == ["mail"]
+
+
+async def test_who_is_limited_to_commands_sees_those_versions(server: Server, acme: Caller) -> None:
+    await scheduling.create(acme, task=task_pb2.TaskSpec(command="PAY", headers={"to": "secret"}))
+    await scheduling.update(acme, task=task_pb2.TaskSpec(command="RENDER"))
+    limited = server.caller(role="admin-of-render")
+    assert (await scheduling.get(limited)).version == 2
+    assert [one.schedule.version for one in await scheduling.versions(limited)] == [2]
+    assert [one.schedule.version for one in await scheduling.versions(acme)] == [2, 1]
+    refusal = await refused(scheduling.rollback(limited, 1))
+    assert refusal.kind == ("NOT_FOUND", "VERSION_NOT_FOUND")
 
 
 async def test_who_may_not_enqueue_makes_no_schedule(server: object, acme: Caller) -> None:

@@ -25,10 +25,6 @@ class At:
     minutes: tuple[int, ...]
     offsets: dict[int, int] = field(default_factory=dict)
 
-    @property
-    def jitter_ms(self) -> int:
-        return max([0, *self.offsets.values()]) * MINUTE
-
     def _all(self) -> list[int]:
         return [minute * MINUTE for minute in self.minutes]
 
@@ -40,6 +36,10 @@ class At:
 
     def latest(self, after: int, until: int) -> int | None:
         return max((one for one in self._all() if after < one <= until), default=None)
+
+    def last(self, after: int, until: int, most: int) -> list[int]:
+        found = [one for one in self._all() if after < one <= until]
+        return found[-most:] if most > 0 else []
 
     def count(self, after: int, until: int, most: int) -> int:
         return min(most, sum(after < one <= until for one in self._all()))

@@ -8,7 +8,9 @@ from typing import Final
 
 import pytest
 
+from codeq_grpc.core.firing import Moment, plan, start
 from codeq_grpc.core.limits import DAY, HOUR, MINUTE, SECOND
+from codeq_grpc.core.schedules import Misfire
 from codeq_grpc.rules.cron import NAMES
 from codeq_grpc.rules.rule import Rule
 from codeq_grpc.rules.spec import LAST_MS, RuleError, RuleSpec
@@ -170,6 +172,71 @@ def test_jitter_is_fixed_for_a_fire_time() -> None:
     assert offsets != [rule.offset(b"other", NOW + number) for number in range(1000)]
     # Other servers and later versions have the same.
     assert offsets[:8] == [8, 3, 8, 1, 7, 6, 3, 6]
+
+
+@pytest.mark.parametrize(
+    ("spec", "within"),
+    [
+        (RuleSpec(every_ms=HOUR, jitter_ms=DAY), HOUR),
+        (RuleSpec(("0 9,10 * * *",), jitter_ms=2 * HOUR), 2 * HOUR + 1),
+        (RuleSpec(every_ms=SECOND, times=(NOW + 1,), jitter_ms=DAY), SECOND),
+    ],
+)
+def test_jitter_does_not_reach_the_next_fire_time(spec: RuleSpec, within: int) -> None:
+    rule, acts, offsets = Rule(spec), list[int](), list[int]()
+    for ms in rule.between(NOW, NOW + 30 * DAY, 500):
+        offsets.append(rule.offset(b"seed", ms))
+        assert ms + offsets[-1] < (rule.after(ms) or LAST_MS)
+        acts.append(ms + offsets[-1])
+    assert acts == sorted(set(acts))
+    assert within * 0.8 < max(offsets) < within
+
+
+@pytest.mark.parametrize("misfire", Misfire)
+def test_no_fire_time_is_missed_for_the_jitter_of_others(misfire: Misfire) -> None:
+    rule, last_ms, fired = Rule(RuleSpec(every_ms=HOUR, jitter_ms=DAY)), 0, list[int]()
+    next_ms, act_ms = start(rule, b"seed", NOW)
+    while next_ms <= NOW + 3 * DAY:
+        at = Moment(act_ms, next_ms, last_ms, misfire, 5 * MINUTE, b"seed")
+        found = plan(rule, at, 500)
+        assert not found.misfired_count
+        fired += [time.fire_ms for time in found.times]
+        next_ms, act_ms = found.next_ms, found.act_ms
+    assert fired == rule.between(NOW + 1, NOW + 3 * DAY + 1, 500)
+
+
+@pytest.mark.parametrize(
+    ("misfire", "made_up_for"),
+    [(Misfire.FIRE_ONCE, 1), (Misfire.SKIP, 0), (Misfire.FIRE_ALL, 1000)],
+)
+def test_a_long_jitter_makes_up_for_no_more_than_none(misfire: Misfire, made_up_for: int) -> None:
+    rule, fired, misfires = Rule(RuleSpec(every_ms=10 * SECOND, jitter_ms=DAY)), list[int](), 0
+    next_ms = NOW - DAY
+    while next_ms <= NOW:
+        found = plan(rule, Moment(NOW, next_ms, 0, misfire, SECOND, b"seed"), 500)
+        fired += [time.fire_ms for time in found.times if time.fire_ms < NOW - 10 * SECOND]
+        next_ms, misfires = found.next_ms, misfires + found.misfired_count
+        if found.act_ms > NOW:
+            break
+    assert made_up_for - 1 <= len(fired) <= made_up_for
+    assert DAY // (10 * SECOND) - 2 <= len(fired) + misfires <= DAY // (10 * SECOND) + 1
+
+
+def test_a_long_outage_is_planned_in_one_walk() -> None:
+    """A server stands still meanwhile, and there may be hundreds of such schedules."""
+
+    class Asked(Rule):
+        times = 0
+
+        def after(self, ms: int) -> int | None:
+            self.times += 1
+            return super().after(ms)
+
+    rule = Asked(RuleSpec(tuple(f"{at} {at}/5 * * * *" for at in range(16))))
+    at = Moment(NOW, NOW - YEAR, 0, Misfire.FIRE_ALL, MINUTE, b"seed")
+    found = plan(rule, at, 500)
+    assert (len(found.times), len(found.misfired)) == (500, 20)
+    assert rule.times < 50
 
 
 def _random_field(rng: random.Random, low: int, high: int) -> str:
