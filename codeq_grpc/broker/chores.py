@@ -98,7 +98,7 @@ class Chores:
                 for one in look.findings:
                     kinds[one.kind] += 1
                     if len(examples) < _EXAMPLES and KINDS[one.kind].severity is Severity.ERROR:
-                        examples.append(f"{one.kind} {one.where}")
+                        examples.append(" ".join(filter(None, (one.kind, one.queue, one.where))))
         if examples:
             raise Wrong(f"{kinds.total()} findings: {', '.join(examples)}; see codeq doctor")
         return {"queues": len(queues), "calendars": len(calendars), "findings": dict(kinds)}

@@ -12,7 +12,7 @@ from codeq_grpc.cli.connection import connected
 from codeq_grpc.cli.groups import Lists
 from codeq_grpc.cli.schedule_changes import add_changes
 from codeq_grpc.cli.schedule_options import CLEARABLE, described, ruled
-from codeq_grpc.cli.values import pair, past, text
+from codeq_grpc.cli.values import moment, pair, past, text
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,6 +28,7 @@ codeq schedules create -f codeq.yaml
 """
 _PREVIEW_EXAMPLES: Final = """\b
 codeq schedules preview nightly
+codeq schedules preview nightly --from 2027-03-27
 codeq schedules preview --cron '30 2 * * *' --zone Europe/Berlin --count 30
 """
 
@@ -206,23 +207,35 @@ def backfill(
 @schedules.command(epilog=_PREVIEW_EXAMPLES)
 @click.argument("schedule_id", metavar="[ID]", required=False, type=text)
 @ruled
+@click.option(
+    "--from",
+    "since",
+    type=moment,
+    metavar="TIME",
+    help="From this time on, e.g. 2027-03-27; now.",
+)
 @click.option("--count", type=click.IntRange(1, 100), default=10, show_default=True)
 @connected
-def preview(schedule_id: str | None, given: Given, count: int, connection: Connection) -> None:
+def preview(
+    schedule_id: str | None,
+    given: Given,
+    since: datetime | None,
+    count: int,
+    connection: Connection,
+) -> None:
     """Show the next fire times of a schedule or of rules.
 
     They are shown on the clock of the time zone and on the clock here, with the offset to UTC; a
     star has its reason below: what happens when clocks are changed. Nothing is stored.
     """
-    if (schedule_id is None) == (not given.names):
+    if schedule_id is None and not given.names:
         raise click.UsageError("when does it fire? an ID, or --cron, --every or --at")
-    from codeq_grpc.cli.previewing import preview_them
+    if schedule_id is not None and given.names:
+        raise click.UsageError("an ID has its own rules; --from says from when on they are shown")
+    from codeq_grpc.cli.previewing import Wanted, preview_them
 
-    connection.run(
-        lambda client: preview_them(
-            client, schedule_id, given.rules(), count, as_json=connection.as_json
-        )
-    )
+    wanted = Wanted(schedule_id, given.rules(), since, count)
+    connection.run(lambda client: preview_them(client, wanted, as_json=connection.as_json))
 
 
 @schedules.command()
@@ -271,6 +284,7 @@ def rollback(schedule_id: str, version: int, reason: str, connection: Connection
 
     It becomes a new version; counts stay, and so does whether it is paused.
     """
+    reason = reason or f"back to version {version}"
     _tell(
         connection,
         connection.run(

@@ -172,7 +172,8 @@ def test_there_is_one_already(codeq: Served) -> None:
         (("update", "nightly", "--cron", "@daily", "--clear", "crons"), "given and cleared"),
         (("update", "nightly", "--clear", "command"), "command"),
         (("preview",), "--cron"),
-        (("preview", "nightly", "--every", "1m"), "--cron"),
+        (("preview", "nightly", "--every", "1m"), "--from"),
+        (("preview", "nightly", "--from", "noon"), "noon"),
         (("pause",), "--prefix"),
         (("pause", "nightly", "--prefix", "n"), "--prefix"),
         (("delete", "nightly"), "--yes"),
@@ -309,6 +310,8 @@ def test_a_rollback_names_version_and_reason(codeq: Served, scripted: Scheduling
     assert codeq("schedules", "rollback", "nightly", "3", "--reason", "oops").exit_code == 0
     asked = scripted.last(pb.RollbackScheduleRequest)
     assert (asked.version, asked.reason) == (3, "oops")
+    assert codeq("schedules", "rollback", "nightly", "3").exit_code == 0
+    assert scripted.last(pb.RollbackScheduleRequest).reason == "back to version 3"
     scripted.refuse["RollbackSchedule"] = VersionNotFound()
     assert "`codeq schedules versions`" in codeq("schedules", "rollback", "nightly", "9").stderr
 
@@ -334,6 +337,22 @@ def test_a_preview_shows_both_clocks_and_what_becomes_of_a_gap(
     assert scripted.last(pb.PreviewScheduleRequest).spec == nightly().spec
     scripted.times = []
     assert codeq("schedules", "preview", "nightly").stderr == "no fire time is left\n"
+
+
+def test_a_preview_begins_when_somebody_says(codeq: Served, scripted: Scheduling) -> None:
+    late, over = ("--from", "2999-06-01"), ("--from", "2020-06-01")
+    starts = stamp("2999-12-01T00:00:00Z")
+    for words, told, start in (
+        (late, "", stamp("2999-06-01T00:00:00Z")),
+        (over, "times that are over are not shown\n", stamp("2020-06-01T00:00:00Z")),
+        ((*late, "--start", "2999-12-01"), "", starts),
+    ):
+        rule = ("nightly",) if len(words) == 2 else ("--cron", "@daily")
+        ran = codeq("schedules", "preview", *rule, *words)
+        assert ran.stderr.startswith(told)
+        assert scripted.last(pb.PreviewScheduleRequest).spec.start_time == start
+    ran = codeq("schedules", "preview", "--cron", "@daily", "--end", "2999-05-01", *late)
+    assert (ran.exit_code, "have ended" in ran.stderr) == (2, True)
 
 
 def test_a_preview_fits_a_terminal(codeq: Served, scripted: Scheduling) -> None:
