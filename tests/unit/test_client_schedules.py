@@ -82,7 +82,7 @@ def test_a_mistake_is_told_here(options: Any, kind: type[Exception], told: str) 
         rule(**options)
     with pytest.raises(kind):
         schedule("s", **options)
-    with pytest.raises(ValueError, match="WHATEVER"):
+    with pytest.raises(ValueError, match="'whatever' is none of allow"):
         schedule("s", overlap_policy="whatever")
 
 
