@@ -284,6 +284,7 @@ def rollback(schedule_id: str, version: int, reason: str, connection: Connection
 
     It becomes a new version; counts stay, and so does whether it is paused.
     """
+    reason = reason or f"back to version {version}"
     _tell(
         connection,
         connection.run(

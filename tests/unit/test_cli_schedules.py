@@ -310,6 +310,8 @@ def test_a_rollback_names_version_and_reason(codeq: Served, scripted: Scheduling
     assert codeq("schedules", "rollback", "nightly", "3", "--reason", "oops").exit_code == 0
     asked = scripted.last(pb.RollbackScheduleRequest)
     assert (asked.version, asked.reason) == (3, "oops")
+    assert codeq("schedules", "rollback", "nightly", "3").exit_code == 0
+    assert scripted.last(pb.RollbackScheduleRequest).reason == "back to version 3"
     scripted.refuse["RollbackSchedule"] = VersionNotFound()
     assert "`codeq schedules versions`" in codeq("schedules", "rollback", "nightly", "9").stderr
 
