@@ -11,12 +11,13 @@ from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.findings import KINDS, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from codeq_grpc.broker.doctor import Doctor
     from codeq_grpc.broker.trail import Trail
-    from codeq_grpc.core.findings import Finding
+    from codeq_grpc.core.findings import Look
     from codeq_grpc.store.calendars import CalendarStore
+    from codeq_grpc.store.keys import Calendar, Queue
     from codeq_grpc.store.registry import Registry
     from codeq_grpc.store.upkeep import Upkeep
 
@@ -90,22 +91,30 @@ class Chores:
     async def check(self) -> dict[str, Any]:
         """The doctor's look at everything. Raises Wrong when there are errors."""
         doctor, kinds, examples = self._doctor(), Counter[str](), list[str]()
-        queues = 0
-
-        def note(findings: list[Finding]) -> None:
-            for one in findings:
+        calendars, queues = await doctor.calendars(), await doctor.queues()
+        async for look in _looks(doctor, calendars, queues):
+            for one in look.findings:
                 kinds[one.kind] += 1
                 if len(examples) < _EXAMPLES and KINDS[one.kind].severity is Severity.ERROR:
-                    examples.append(f"{one.kind} {one.where}")
-
-        async for look in doctor.examine_registry():
-            note(look.findings)
-        async for look in doctor.examine_keys():
-            note(look.findings)
-        for queue in await doctor.queues():
-            queues += 1
-            async for look in doctor.examine(queue):
-                note(look.findings)
+                    examples.append(" ".join(filter(None, (one.kind, one.queue, one.where))))
         if examples:
             raise Wrong(f"{kinds.total()} findings: {', '.join(examples)}; see codeq doctor")
-        return {"queues": queues, "findings": dict(kinds)}
+        return {
+            "calendars": len(calendars),
+            "queues": len(queues),
+            "findings": dict(kinds),
+        }
+
+
+async def _looks(
+    doctor: Doctor, calendars: Iterable[Calendar], queues: Iterable[Queue]
+) -> AsyncIterator[Look]:
+    for look in (doctor.examine_registry, doctor.examine_keys):
+        async for step in look():
+            yield step
+    for calendar in calendars:
+        async for step in doctor.examine_calendar(calendar):
+            yield step
+    for queue in queues:
+        async for step in doctor.examine(queue):
+            yield step

@@ -124,11 +124,19 @@ async def test_ended_tasks_that_are_too_old_are_deleted(store: StoreProcess) -> 
     assert 0 <= json.loads(task.result.data)["removed"] <= 3
 
 
-async def test_a_check_that_finds_errors_fails(caller: Caller, admin: Admin) -> None:
-    task_id = await caller.enqueue()
-    admin.call("DEL", "codeq:{acme/RENDER/0}:r5")
-    assert task_id
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [
+        ("codeq:{acme/RENDER/0}:r5", "unlisted acme/RENDER r5"),
+        ("codeq:{acme}:schedules:t", "unindexed acme/ t"),
+    ],
+)
+async def test_a_check_that_finds_errors_fails(
+    caller: Caller, admin: Admin, lost: str, told: str
+) -> None:
+    assert await caller.enqueue()
+    assert admin.call("DEL", lost) == 1
     task = await _done(caller, CHECK)
     assert task.state == TASK_STATE_FAILED
     assert task.error.type == "chore"
-    assert "unlisted" in task.error.message
+    assert told in task.error.message
