@@ -66,7 +66,7 @@ class Report:
                 "notes": {name: self.notes[name] for name in _NOTES},
             }
             click.echo(documents.line(document))
-        else:
+        elif rows:
             self._show(rows)
         return 1 if refused or not self.finished else 0
 

@@ -165,7 +165,9 @@ def _rows(schedule: Schedule) -> Iterator[tuple[str, str]]:
     if schedule.system:
         yield "system", "yes: a part of codeQ"
     if schedule.status.ended:
-        yield "ended", "yes: no fire time is left"
+        counts = schedule.status
+        is_full = 0 < schedule.max_firings <= counts.fired_count + counts.refused_count
+        yield "ended", f"yes: {'max firings is reached' if is_full else 'no fire time is left'}"
     yield "when", when(schedule.spec)
     for label, at in (("start", "start_time"), ("end", "end_time")):
         if schedule.spec.HasField(at):
@@ -220,4 +222,6 @@ def _counts(status: ScheduleStatus) -> Iterator[tuple[str, str]]:
 
 def _utc(time: Timestamp, *, seconds: bool = False) -> str:
     shown = time.ToDatetime()
-    return f"{shown:%Y-%m-%d %H:%M:%S}" if seconds else f"{shown:%Y-%m-%d %H:%M} UTC"
+    if seconds:
+        return f"{shown:%Y-%m-%d %H:%M:%S}"
+    return f"{shown:%Y-%m-%d %H:%M:%S}".removesuffix(":00") + " UTC"

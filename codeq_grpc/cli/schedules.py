@@ -197,6 +197,8 @@ def backfill(
     from codeq_grpc.core import clock
 
     end = until or clock.now()
+    if since >= end:
+        raise click.UsageError("--since must be before --until, or before now without it")
     count = connection.run(lambda client: client.backfill_schedule(schedule_id, since, end))
     document = {"scheduleId": schedule_id, "firedCount": count}
     click.echo(json.dumps(document) if connection.as_json else f"fired {count}")

@@ -116,7 +116,11 @@ class Housekeeper:
             return Outcome(lease.task_id, lease.fence, Ending.COMPLETE, text)
         _log.warning("a chore of codeQ failed: %s", error)
         text = self._failure("chore", str(error))
-        return Outcome(lease.task_id, lease.fence, Ending.FAIL, text, error_type="chore")
+        # What it found would be found again; only what passes by itself is tried again.
+        final = not isinstance(error, CodeQError)
+        return Outcome(
+            lease.task_id, lease.fence, Ending.FAIL, text, no_retry=final, error_type="chore"
+        )
 
     async def _beat(self, lease: Lease, reports: Reports) -> None:
         """Until the lease is lost, or the task is to be cancelled."""

@@ -180,3 +180,4 @@ async def test_a_check_that_finds_errors_fails(
     assert task.state == TASK_STATE_FAILED
     assert task.error.type == "chore"
     assert told in task.error.message
+    assert task.attempt == 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from codeq_grpc.core.schedules import ANY, Mark, Overlap, Pause, Record
+from codeq_grpc.core.task import TaskState
 from codeq_grpc.store.calendars import (
     CHANGED,
     EXISTS,
@@ -181,3 +182,13 @@ async def test_a_page_looks_at_so_many_and_goes_on(
     assert (found, after) == ([], "s198") or found
     expected = " ".join(f"s{number:03}" for number in range(126, 250, 2))
     assert await pages(driver, 50, **given) == expected
+
+
+async def test_why_it_is_paused_stays_told_until_somebody_says_why(driver: CalendarDriver) -> None:
+    await driver.make(pause_after_failures=1)
+    await driver.end(*await driver.fired(), state=TaskState.FAILED)
+    assert (await driver.row()).failing
+    for given, failing, told in (("", True, ""), ("soon", False, "soon"), ("", False, "soon")):
+        await driver.store.pause(driver.calendar, [Pause("a")], paused=True, reason=given)
+        row = await driver.row()
+        assert (row.paused, row.failing, row.pause_reason) == (True, failing, told)

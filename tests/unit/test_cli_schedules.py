@@ -110,6 +110,19 @@ def test_one_is_shown_with_its_next_times(codeq: Served) -> None:
     assert document["status"]["nextTimes"] == ["2027-03-28T01:00:00Z"]
 
 
+def test_one_that_has_ended_says_why(codeq: Served, scripted: Scheduling) -> None:
+    once = pb.Schedule(schedule_id="once", status=pb.ScheduleStatus(ended=True))
+    once.spec.times.append(stamp("2026-07-01T12:00:13Z"))
+    scripted.add(once)
+    found = facts(codeq("schedules", "get", "once").stdout)
+    assert found["when"] == "at 2026-07-01 12:00:13 UTC"
+    assert found["ended"] == "yes: no fire time is left"
+    once = scripted.schedules["once"]
+    once.max_firings, once.status.fired_count, once.status.refused_count = 3, 2, 1
+    ended = facts(codeq("schedules", "get", "once").stdout)["ended"]
+    assert ended == "yes: max firings is reached"
+
+
 def test_an_unknown_one_is_told_with_what_to_do(codeq: Served) -> None:
     ran = codeq("schedules", "get", "nobody")
     assert (ran.exit_code, ran.stdout) == (1, "")
@@ -178,6 +191,8 @@ def test_there_is_one_already(codeq: Served) -> None:
         (("pause", "nightly", "--prefix", "n"), "--prefix"),
         (("delete", "nightly"), "--yes"),
         (("backfill", "nightly"), "--since"),
+        (("backfill", "nightly", "--since", "2999-01-01"), "before now"),
+        (("backfill", "nightly", "--since", "1h", "--until", "2h"), "before --until"),
         (("rollback", "nightly", "0"), "0"),
     ],
 )

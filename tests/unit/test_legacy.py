@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from codeq_grpc.cli.import_telling import Report
 from codeq_grpc.legacy.book import BadBook, Book, BookInUse
 from codeq_grpc.legacy.keyspace import Keyspace, Place, Queue
 from codeq_grpc.legacy.plan import Choices, Decision, Standing, decide
@@ -205,3 +206,11 @@ class TestBook:
             book.note_key(b"1", "a", 1)
             book.note_key(b"1", "b", 2)
             assert book.key_of(b"1") == ("a", 1)
+
+
+def test_a_run_that_came_to_nothing_shows_no_empty_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Book(tmp_path / "book", {"source": "a"}, dry=True) as book:
+        assert Report("a", "legacy:", dry=True, as_json=False).close(book) == 1
+    assert not capsys.readouterr().out

@@ -22,9 +22,12 @@ for at, row in ipairs(read_schedules(ids)) do
       row.next, row.act, row.in_row = tonumber(ARGV[base + 3]), tonumber(ARGV[base + 4]), 0
       mark(row, ENDED, row.next == 0)
     end
+    -- Why it is paused stays told when it is paused again and nobody says why.
+    if not (paused and is(row, PAUSED) and ARGV[2] == '') then
+      mark(row, FAILING, false)
+      row.reason = paused and ARGV[2] or ''
+    end
     mark(row, PAUSED, paused)
-    mark(row, FAILING, false)
-    row.reason = paused and ARGV[2] or ''
     keep(ids[at], row)
     reply[at + 1] = 'OK'
   end
