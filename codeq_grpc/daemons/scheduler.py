@@ -19,6 +19,8 @@ _LONGEST: Final = 1.0
 made due sooner."""
 _PRUNE_EVERY: Final = 60.0
 _PRUNED: Final = 500
+_REST: Final = 0.02
+"""Seconds between its steps: callers come first."""
 
 
 class _Calendars:
@@ -37,7 +39,6 @@ class Scheduler:
         self._errands: Errands[Calendar] = Errands("scheduler")
         self._rounds = Rounds("scheduler", _Calendars(registry), longest=_LONGEST, peek=store.peek)
         self._cleanings = Rounds("cleaner of calendars", _Calendars(registry), longest=_PRUNE_EVERY)
-        self._cursors: dict[Calendar, bytes] = {}
         self.wake = self._errands.add
 
     async def run(self, firings: Firings) -> None:
@@ -61,8 +62,6 @@ class Scheduler:
         await self._rounds.tick(look)
 
     async def _clean(self, calendar: Calendar) -> float | None:
-        """Forgets what is not to be kept, a step at a time."""
-        cursor = self._cursors.get(calendar, b"")
-        pruned = await self._store.prune(calendar, cursor, most=_PRUNED, before_ms=0)
-        self._cursors[calendar] = pruned.cursor
-        return 0.0 if pruned.cursor else None
+        """Forgets what deleted schedules left and request keys, a step at a time."""
+        pruned = await self._store.prune(calendar, b"", most=_PRUNED, before_ms=0)
+        return _REST if pruned.removed else None

@@ -230,7 +230,8 @@ class CalendarStore(Calls):
         self, calendar: Calendar, cursor: bytes, *, most: int, before_ms: int
     ) -> Pruned:
         """A step over the calendar (the first one from b""): forgets firings whose fire time is
-        before that, unless they are open, and what deleted schedules left.
+        before that, unless they are open, and what deleted schedules left: of one of them at most,
+        so that there may be more as long as something was removed.
         """
         args = (cursor, most, before_ms)
         _, removed, cursor = await self._run(scripts.PRUNE_CALENDAR, calendar, args)

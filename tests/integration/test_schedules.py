@@ -14,6 +14,7 @@ from tests.support.server import eventually, running_server
 
 if TYPE_CHECKING:
     from codeq.v1.schedule_service_pb2 import Schedule
+    from tests.support.admin import Admin
     from tests.support.server import Caller, Server
     from tests.support.stores import StoreProcess
 
@@ -302,6 +303,24 @@ async def test_who_is_limited_to_commands_sees_and_makes_those_schedules(acme: C
     response = await scheduling.batch(limited, "DELETE", "mail", "render")
     assert [one.index for one in response.failures] == [0]
     assert await scheduling.listed(acme) == ["mail"]
+
+
+async def test_what_many_deleted_schedules_left_goes_soon(
+    server: Server, acme: Caller, admin: Admin
+) -> None:
+    names = [f"s{number}" for number in range(20)]
+    for name in names:
+        await scheduling.create(acme, name)
+        await scheduling.update(acme, name, description="again")
+    await scheduling.batch(acme, "DELETE", *names)
+    cleaning = server.app._scheduling.scheduler._clean
+    (calendar,) = server.app._registry.calendars()
+    rounds = 0
+    while await cleaning(calendar) is not None:  # it is called again at once
+        rounds += 1
+    assert rounds <= 2 * len(names)
+    for suffix in ("w", "h", "d"):
+        assert admin.call("EXISTS", f"codeq:{{acme}}:schedules:{suffix}") == 0
 
 
 async def test_who_is_limited_to_commands_sees_those_versions(server: Server, acme: Caller) -> None:

@@ -3,7 +3,7 @@
 -- any more, and firings of long ago, unless they are open.
 -- KEYS: s m h d f g o p x k kx w
 -- ARGV: place to begin behind, '' at first; how many entries; time in ms before which a firing must
---   be
+--   be, 0 for none of them
 -- Reply: OK, how many entries went, place to go on behind or '' at the end
 -- @include calendar
 -- @include schedules
@@ -25,6 +25,7 @@ local function forget_deleted(waste)
   local row = read_schedule(redis.call('HGET', m, waste:sub(16)))
   if row and row.number == number then
     redis.call('ZREM', w, waste)
+    went = went + 1
     return
   end
   local range = { '[' .. number, '(' .. number .. END, 'LIMIT', 0, most }
@@ -42,6 +43,7 @@ local function forget_deleted(waste)
   if #places < most and #names < most then
     redis.call('HDEL', d, number)
     redis.call('ZREM', w, waste)
+    went = went + 1
   end
 end
 
@@ -81,5 +83,5 @@ end
 
 for _, waste in ipairs(redis.call('ZRANGE', w, 0, 0)) do forget_deleted(waste) end
 forget_requests()
-forget_old()
+if before > 0 then forget_old() else cursor = '' end
 return { 'OK', went, cursor }
