@@ -105,6 +105,12 @@ def test_the_last_fire_time_leaves_nothing_to_look_at(misfire: Misfire) -> None:
     assert (fired(found), found.next_ms, found.act_ms) == ([60], 0, 0)
 
 
+@pytest.mark.parametrize("now", [70, 74])
+def test_a_fire_time_that_was_told_keeps_though_zones_have_changed(now: int) -> None:
+    found = planned(At((60, 120, 180)), now, due=70)
+    assert (fired(found), found.misfired_count, found.next_ms // MINUTE) == ([70], 0, 120)
+
+
 def test_a_schedule_without_a_next_fire_time_does_nothing() -> None:
     assert planned(At(()), 60, due=0) == Plan((), (), 0, 0, 0)
 
