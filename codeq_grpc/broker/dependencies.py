@@ -61,8 +61,13 @@ class Dependencies:
             except Exception:  # noqa: BLE001 - it is taken again later, and the others go on
                 task_id = queue.task_id(entry.name)
                 _log.exception("the entry %s of task %s was not delivered", entry.kind, task_id)
-        if fired:
-            await self._ends.tell(queue, fired)
+        if fired and (going_on := await self._ends.tell(queue, fired)):
+            # Redriven since: they go on to follow their tasks.
+            left = {end.calendar.firing_id(end.firing) for end in going_on}
+            settled = [
+                entry._replace(others=[other for other in entry.others if other not in left])
+                for entry in settled
+            ]
         if settled:
             await self._outbox.settle(queue, settled)
         if away is not None:

@@ -73,9 +73,10 @@ class Ends:
                 ended[queue] = over
         return ended
 
-    async def tell(self, queue: Queue, ends: Sequence[End]) -> None:
-        """These tasks of a queue have ended, or are gone; those that have not are passed over."""
+    async def tell(self, queue: Queue, ends: Sequence[End]) -> list[End]:
+        """These tasks of a queue have ended, or are gone; gives those that have not."""
         by_calendar: dict[Calendar, list[Ended]] = {}
+        going_on = list[End]()
         for at in range(0, len(ends), limits.SCRIPT_BATCH):
             part = ends[at : at + limits.SCRIPT_BATCH]
             found = await self._look(queue, [end.task for end in part])
@@ -83,8 +84,11 @@ class Ends:
                 if state in TERMINAL or not state:
                     ended = Ended(end.firing, queue.task_id(end.task), state, start_ms, end_ms)
                     by_calendar.setdefault(end.calendar, []).append(ended)
+                else:
+                    going_on.append(end)
         for calendar, ended_ones in by_calendar.items():
             await self.conclude(calendar, ended_ones)
+        return going_on
 
     async def conclude(self, calendar: Calendar, ended: Sequence[Ended]) -> None:
         """These firings are over."""

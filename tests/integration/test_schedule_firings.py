@@ -9,6 +9,7 @@ import pytest
 from typing_extensions import override
 
 from codeq.v1 import schedule_service_pb2 as pb, task_pb2
+from codeq_grpc.broker.ends import Ends
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import now
 from codeq_grpc.store.connection import Connection
@@ -20,6 +21,8 @@ from tests.support.server import eventually, running_server
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from codeq_grpc.broker.ends import End
+    from codeq_grpc.store.keys import Queue
     from codeq_grpc.store.scripts import Script
     from tests.support.server import Caller, Server
     from tests.support.stores import StoreProcess
@@ -100,6 +103,30 @@ async def test_an_end_that_was_not_told_yet_keeps_no_firing_back(
         await acme.complete(await acme.claim_one(wait=5))
     status = (await scheduling.get(acme)).status
     assert (status.fired_count, status.overlap_count, status.completed_count) == (3, 0, 2)
+
+
+async def test_an_end_that_a_redrive_overtakes_is_told_with_the_next(
+    acme: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scheduling.create(acme)
+    firing = await scheduling.trigger(acme)
+    tell, redriven = Ends.tell, list[str]()
+
+    async def late(self: Ends, queue: Queue, ends: Sequence[End]) -> list[End]:
+        if not redriven:
+            redriven.append(firing.task_id)
+            await operating.redrive(acme, firing.task_id)
+        return await tell(self, queue, ends)
+
+    monkeypatch.setattr(Ends, "tell", late)
+    await acme.fail(await acme.claim_one(), non_retryable=True)
+    await acme.complete(await acme.claim_one(wait=5))
+
+    async def told() -> bool:
+        status = (await scheduling.get(acme)).status
+        return (status.open_count, status.completed_count, status.failed_count) == (0, 1, 0)
+
+    await eventually(told)
 
 
 async def test_no_more_triggers_than_max_firings(acme: Caller) -> None:
