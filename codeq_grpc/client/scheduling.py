@@ -143,7 +143,8 @@ class Scheduling(Connection):
 
     async def backfill_schedule(self, schedule_id: str, start: datetime, end: datetime) -> int:
         """Fires for every fire time from `start` on and before `end`, both aware and not after
-        now; tells how many tasks were made. Fire times that had theirs are left alone.
+        now; tells how many tasks were made. Fire times that had theirs are left alone, as far as
+        `firings` tells of them, and for 24 h.
 
         Raises:
             ScheduleNotFound: There is no such schedule.
