@@ -204,17 +204,19 @@ class Firings:
             else:
                 settled.append(Settled(job.firing.name, result.task_id))
                 enqueued.append((job.firing.name, result.task_id))
-        ended = await self._ends.follow(calendar, enqueued)
-        if settled:
-            await self._store.settle(calendar, settled)
+        # Nobody else tells of those that have ended by now: they are owed until that is done, and
+        # one that goes on after all, redriven, until it is followed.
+        going_on = set[bytes]()
+        for queue, ends in (await self._ends.follow(calendar, enqueued)).items():
+            going_on |= {end.firing for end in await self._ends.tell(queue, ends)}
+        if over := [one for one in settled if one.name not in going_on]:
+            await self._store.settle(calendar, over)
         done = {one.name: one.task_id for one in settled}
         superseded = [job.firing for job in jobs if job.firing.cancel]
         await self._cancel(
             calendar,
             [f._replace(task_id=done.get(f.name, "")) if f.name in done else f for f in superseded],
         )
-        for queue, ends in ended.items():
-            await self._ends.tell(queue, ends)
         return {one.name: one for one in settled}
 
     async def _enqueue(

@@ -12,6 +12,7 @@ from codeq.v1 import schedule_service_pb2 as pb, task_pb2
 from codeq_grpc.broker.ends import Ends
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import now
+from codeq_grpc.core.errors import StoreUnavailable
 from codeq_grpc.store.connection import Connection
 from tests.integration import operating, scheduling
 from tests.integration.calling import ask
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from codeq_grpc.broker.ends import End
-    from codeq_grpc.store.keys import Queue
+    from codeq_grpc.store.keys import Calendar, Queue
     from codeq_grpc.store.scripts import Script
     from tests.support.server import Caller, Server
     from tests.support.stores import StoreProcess
@@ -127,6 +128,34 @@ async def test_an_end_that_a_redrive_overtakes_is_told_with_the_next(
         return (status.open_count, status.completed_count, status.failed_count) == (0, 1, 0)
 
     await eventually(told)
+
+
+async def test_an_end_before_its_firing_is_settled_is_told_though_the_store_fails(
+    acme: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scheduling.create(acme)
+    follow, tell, failed = Ends.follow, Ends.tell, list[bool]()
+
+    async def late(self: Ends, calendar: Calendar, enqueued: Any) -> dict[Queue, list[End]]:
+        if not failed:
+            await acme.complete(await acme.claim_one(wait=5))
+        return await follow(self, calendar, enqueued)
+
+    async def broken(self: Ends, queue: Queue, ends: Sequence[End]) -> list[End]:
+        if not failed:
+            failed.append(True)
+            raise StoreUnavailable
+        return await tell(self, queue, ends)
+
+    monkeypatch.setattr(Ends, "follow", late)
+    monkeypatch.setattr(Ends, "tell", broken)
+    assert (await refused(scheduling.trigger(acme))).reason == "STORE_UNAVAILABLE"
+
+    async def told() -> bool:
+        status = (await scheduling.get(acme)).status
+        return (status.open_count, status.completed_count, status.fired_count) == (0, 1, 1)
+
+    await eventually(told, 20)
 
 
 async def test_no_more_triggers_than_max_firings(acme: Caller) -> None:
