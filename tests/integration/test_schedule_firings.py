@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from codeq.v1 import schedule_service_pb2 as pb, task_pb2
 from codeq_grpc.broker.ends import Ends
+from codeq_grpc.broker.page_tokens import page_token
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import now
 from codeq_grpc.core.errors import StoreUnavailable
@@ -17,7 +18,7 @@ from codeq_grpc.store.connection import Connection
 from tests.integration import operating, scheduling
 from tests.integration.calling import ask
 from tests.integration.refusals import refused
-from tests.support.server import eventually, running_server
+from tests.support.server import Caller, bearer, eventually, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from codeq_grpc.broker.ends import End
     from codeq_grpc.store.keys import Calendar, Queue
     from codeq_grpc.store.scripts import Script
-    from tests.support.server import Caller, Server
+    from tests.support.server import Server
     from tests.support.stores import StoreProcess
 
 DAY: Final = 86_400_000
@@ -367,3 +368,13 @@ async def test_a_page_token_of_firings_is_of_one_schedule(acme: Caller) -> None:
     token = (await ask(acme, "ListFirings", request)).next_page_token
     request = pb.ListFiringsRequest(schedule_id="b", page_token=token)
     assert (await refused(ask(acme, "ListFirings", request))).fields == ("page_token",)
+
+
+async def test_a_forged_page_token_finds_no_firings_of_others(acme: Caller) -> None:
+    await scheduling.create(acme, "mine")
+    await scheduling.create(acme, "theirs", task=task_pb2.TaskSpec(command="PAY"))
+    await scheduling.trigger(acme, "theirs")
+    limited = Caller(acme.channel, bearer("acme", "admin-of-render"))
+    token = page_token(repr(("firings", "acme", "mine")).encode(), b"\xff" * 16)
+    request = pb.ListFiringsRequest(schedule_id="mine", page_token=token)
+    assert not (await ask(limited, "ListFirings", request)).firings

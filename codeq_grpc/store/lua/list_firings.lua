@@ -6,7 +6,9 @@
 -- @include schedules
 local row = read_schedule(redis.call('HGET', m, ARGV[1]))
 if not row then return { 'MISSING' } end
-local from = ARGV[2] ~= '' and ARGV[2] or row.number .. ('\255'):rep(10)
+-- A place of another schedule is behind all of this one.
+local from = row.number .. (ARGV[2] == '' and ('\255'):rep(10) or '')
+if ARGV[2]:sub(1, 7) == row.number then from = ARGV[2] end
 local places = redis.call('ZREVRANGEBYLEX', g, '(' .. from, '[' .. row.number, 'LIMIT', 0, ARGV[3])
 local reply = { 'OK' }
 if #places > 0 then
