@@ -19,6 +19,8 @@ _LONGEST: Final = 1.0
 made due sooner."""
 _PRUNE_EVERY: Final = 60.0
 _PRUNED: Final = 500
+_REST: Final = 0.02
+"""Seconds between its steps: callers come first."""
 
 
 class _Calendars:
@@ -62,4 +64,4 @@ class Scheduler:
     async def _clean(self, calendar: Calendar) -> float | None:
         """Forgets what deleted schedules left and request keys, a step at a time."""
         pruned = await self._store.prune(calendar, b"", most=_PRUNED, before_ms=0)
-        return 0.0 if pruned.removed else None
+        return _REST if pruned.removed else None
