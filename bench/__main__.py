@@ -32,6 +32,7 @@ BENCHES: Final = {
     "redrive": "redrive",
     "durability": "durability",
     "fairness": "fairness",
+    "schedules": "schedules",
 }
 """Name -> module, in the order in which they build on each other."""
 

@@ -39,6 +39,8 @@ from codeq_grpc.daemons.sweeper import Sweeper
 from codeq_grpc.daemons.timekeeper import Timekeeper
 from codeq_grpc.entrances import Entrances
 from codeq_grpc.gateway.app import Gateway
+from codeq_grpc.housekeeping import Housekeeping
+from codeq_grpc.outages import LostWakeups
 from codeq_grpc.rpc import engines
 from codeq_grpc.rpc.admin_service import AdminServicer
 from codeq_grpc.rpc.audit import audited
@@ -49,8 +51,10 @@ from codeq_grpc.rpc.codeq_service import CodeQServicer
 from codeq_grpc.rpc.durability import DurabilityInterceptor
 from codeq_grpc.rpc.health import SERVICES, Health, HealthServicer
 from codeq_grpc.rpc.interceptors import ErrorInterceptor
-from codeq_grpc.rpc.server import build_server
+from codeq_grpc.rpc.schedule_service import ScheduleServicer
+from codeq_grpc.rpc.server import Servicers, build_server
 from codeq_grpc.rpc.turns import Work
+from codeq_grpc.scheduling import Scheduling
 from codeq_grpc.store.connection import Connection, Tls
 from codeq_grpc.store.durability import WAITS, Durability
 from codeq_grpc.store.embedded import StateInUse, StoreDidNotStart, embedded_store
@@ -100,8 +104,6 @@ _TURNS: Final = 15
 _ERRORS: Final = Errors(
     problems.LEASE_EXPIRED, problems.ATTEMPT_TIMEOUT, problems.EXPIRED, problems.PURGED
 )
-_SILENCE: Final = 10.0
-"""Seconds between lines of the log that tell of one outage of the store."""
 _LAST_WORDS: Final = 2.0
 """Seconds for what must still reach the store after the last call has ended."""
 
@@ -139,7 +141,7 @@ class App:
         queue_store = QueueStore(self.connection)
         self._schemas = Schemas(queue_store, payload_schema, opened)
         self._background = Background()
-        self._wakeups = Wakeups(self.connection, self.server_id, _LostWakeups(settings).log)
+        self._wakeups = Wakeups(self.connection, self.server_id, LostWakeups(settings).log)
         lines = Lines(self.server_id, self._registry, self._store, self._background)
         self._waiters = Waiters(self.server_id, lines, self._wakeups, self._background)
         self._claims = Claims(self._registry, lines, self._waiters)
@@ -155,7 +157,10 @@ class App:
             PresenceStore(self.connection), self.server_id, self._streams.open
         )
         outbox = Outbox(self.connection)
-        self._courier = Courier(Dependencies(self._registry, outbox, problems.dependency))
+        stores = self.connection, self._registry, self._reads, outbox
+        self._scheduling = Scheduling(settings, *stores, self._tenants)
+        followers = problems.dependency, self._scheduling.ends
+        self._courier = Courier(Dependencies(self._registry, outbox, *followers))
         self._sweeper = Sweeper(self._upkeep, _ERRORS, self._courier.owe)
         self._budgets = Budgets(
             calls=Places(*settings.places("max_calls")),
@@ -170,6 +175,14 @@ class App:
         )
         self.health = Health(
             self.connection, self._durability, self._budgets.under_way, self._callers.trail.facts
+        )
+        self._housekeeping = Housekeeping(
+            settings,
+            f"codeq {self.server_id}",
+            (self.connection, self._registry, self._upkeep),
+            self._scheduling,
+            self._callers.trail,
+            self.health.details,
         )
         self._entrances = Entrances(settings)
         self.engine = engines.choose(
@@ -199,11 +212,11 @@ class App:
             self._work,
         )
         errors = ErrorInterceptor(concerns, eager=self.engine.eager)
-        queue_service, admin_service = SERVICES
+        schedules = ScheduleServicer(self._scheduling.checker, brokers)
+        three = zip((servicer, admin, schedules), SERVICES, strict=True)
+        wrapped: Any = (audited(one, service, callers.auditor) for one, service in three)
         return build_server(
-            audited(servicer, queue_service, callers.auditor),
-            audited(admin, admin_service, callers.auditor),
-            HealthServicer(self.health),
+            Servicers._make((*wrapped, HealthServicer(self.health))),
             (errors, *self._gates()),
             engine=self.engine,
             reflect=settings.reflection,
@@ -220,20 +233,25 @@ class App:
             *(self._reads, self._waiters),
         )
         owe, sweep = self._courier.owe, self._sweeper.sweep
-        searches = Searches(registry, reads)
+        searches, self._reports = Searches(registry, reads), Reports(registry, store, waiters, owe)
         rules = Rules(self._schemas, Backlogs(registry, reads, self._tenants))
+        tasks = Tasks(registry, store, reads, self._upkeep, waiters, rules, owe)
+        bulk = Bulk(registry, store, searches, waiters, owe)
+        schedules, triggers = self._scheduling.brokers(tasks, bulk)
         return Brokers(
-            tasks=Tasks(registry, store, reads, self._upkeep, waiters, rules, owe),
+            tasks=tasks,
             claims=self._claims,
-            reports=Reports(registry, store, waiters, owe),
+            reports=self._reports,
             streams=self._streams,
             searches=searches,
-            bulk=Bulk(registry, store, searches, waiters, owe),
+            bulk=bulk,
             watches=self._watches,
             queues=Queues(registry, queue_store, reads, self._presence, self._schemas, sweep),
             presence=self._presence,
             api_keys=self._callers.api_keys,
             trail=self._callers.trail,
+            schedules=schedules,
+            triggers=triggers,
         )
 
     @contextlib.asynccontextmanager
@@ -285,6 +303,8 @@ class App:
             self._sweeper.run,
             self._watches.run,
             self._presence.run,
+            self._scheduling.run,
+            *self._housekeeping.work(self._claims, self._reports),
             *self._callers.work(),
             *self._entrances.work(),
         )
@@ -343,24 +363,6 @@ async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
         except Exception:  # noqa: BLE001 - logged in full
             _log.exception("a daemon broke; it is started again")
         await asyncio.sleep(1.0)
-
-
-class _LostWakeups:
-    """Tells in the log that the store does not answer, where it should be and why, now and then."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._store = settings.store_place()
-        self._again_at = 0.0
-
-    def log(self, error: CodeQError) -> None:
-        """Once in 10 s: the subscription is tried again many times."""
-        if (now := monotonic()) < self._again_at:
-            return
-        self._again_at = now + _SILENCE
-        why, cause = str(error), str(error.__cause__ or "")
-        if cause not in why:
-            why = f"{why} ({cause})"
-        _log.warning("no wake-ups from the store: %s", why, extra={"store": self._store})
 
 
 @contextlib.asynccontextmanager

@@ -51,6 +51,7 @@ _OTHERS: Final = frozenset(
     {
         *("CODEQ_CONFIG", "CODEQ_ADDRESS", "CODEQ_TOKEN"),
         *("CODEQ_TLS", "CODEQ_CA_FILE", "CODEQ_CERT_FILE", "CODEQ_KEY_FILE"),
+        "CODEQ_LEGACY_URL",
         *("CODEQ_TASK_ID", "CODEQ_COMMAND", "CODEQ_ATTEMPT", "CODEQ_FENCE"),
     }
 )
@@ -110,6 +111,9 @@ class Settings(TransportSettings):
     drain_seconds: float = Field(20.0, ge=0)
     audit: Literal["changes", "all"] = Field("changes")
     audit_retention_days: float = Field(90.0, gt=0, le=3_653)
+    firings_kept: int = Field(100, ge=1, le=10_000)
+    firing_retention_days: float = Field(90.0, gt=0, le=3_653)
+    system_tenant: str = Field("codeq", pattern=r"^([A-Za-z0-9._-]{1,64})?$")
     reflection: bool = False
     reuse_port: bool = Field(False)
     identity_service_url: str = Field("")

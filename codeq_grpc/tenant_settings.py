@@ -22,6 +22,8 @@ class QuotasEntry(Entry):
     streams: int | None = Field(default=None, ge=1)
     watches: int | None = Field(default=None, ge=1)
     calls_per_second: int | None = Field(default=None, ge=1, le=1_000_000)
+    schedules: int | None = Field(default=None, ge=1)
+    schedules_per_creator: int | None = Field(default=None, ge=1)
 
     def quotas(self) -> Quotas:
         """The same for the server."""

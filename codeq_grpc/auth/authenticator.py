@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from codeq_grpc.auth.credentials import Credential, Source, read_credential
-from codeq_grpc.auth.permissions import PERMISSIONS, Access
+from codeq_grpc.auth.permissions import ALSO, PERMISSIONS, Access
 from codeq_grpc.core.clock import now
 from codeq_grpc.core.errors import CredentialExpired, CredentialInvalid, ScopeMissing
 from codeq_grpc.core.principal import Principal, Scope
@@ -74,8 +74,9 @@ def needed_by(method: str) -> Scope | Access:
 
 def check_scope(method: str, needed: Scope | Access, principal: Principal) -> None:
     """Raises ScopeMissing when a principal may not call a method."""
-    if isinstance(needed, Scope) and needed not in principal.scopes:
-        raise ScopeMissing(
-            f"this call needs the scope {needed.value}",
-            metadata={"scope": needed.value, "method": method},
-        )
+    for scope in (needed, ALSO.get(method)):
+        if isinstance(scope, Scope) and scope not in principal.scopes:
+            raise ScopeMissing(
+                f"this call needs the scope {scope.value}",
+                metadata={"scope": scope.value, "method": method},
+            )

@@ -21,6 +21,7 @@ class Access(enum.Enum):
 
 _QUEUE: Final = "/codeq.v1.CodeQService/"
 _ADMIN: Final = "/codeq.v1.AdminService/"
+_SCHEDULES: Final = "/codeq.v1.ScheduleService/"
 _HEALTH: Final = "/grpc.health.v1.Health/"
 
 PERMISSIONS: Final[dict[str, Scope | Access]] = {
@@ -50,9 +51,28 @@ PERMISSIONS: Final[dict[str, Scope | Access]] = {
     f"{_ADMIN}ListApiKeys": Scope.KEYS_ADMIN,
     f"{_ADMIN}RevokeApiKey": Scope.KEYS_ADMIN,
     f"{_ADMIN}ListAuditEvents": Scope.AUDIT_READ,
+    f"{_SCHEDULES}CreateSchedule": Scope.SCHEDULES_WRITE,
+    f"{_SCHEDULES}GetSchedule": Scope.SCHEDULES_READ,
+    f"{_SCHEDULES}ListSchedules": Scope.SCHEDULES_READ,
+    f"{_SCHEDULES}UpdateSchedule": Scope.SCHEDULES_WRITE,
+    f"{_SCHEDULES}DeleteSchedule": Scope.SCHEDULES_WRITE,
+    f"{_SCHEDULES}BatchSchedules": Scope.SCHEDULES_WRITE,
+    f"{_SCHEDULES}TriggerSchedule": Scope.SCHEDULES_TRIGGER,
+    f"{_SCHEDULES}BackfillSchedule": Scope.SCHEDULES_TRIGGER,
+    f"{_SCHEDULES}PreviewSchedule": Scope.SCHEDULES_READ,
+    f"{_SCHEDULES}ListFirings": Scope.SCHEDULES_READ,
+    f"{_SCHEDULES}ListScheduleVersions": Scope.SCHEDULES_READ,
+    f"{_SCHEDULES}RollbackSchedule": Scope.SCHEDULES_WRITE,
     f"{_HEALTH}Check": Access.OPEN,
     f"{_HEALTH}Watch": Access.OPEN,
     f"{_HEALTH}List": Access.OPEN,
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Access.ANY_CREDENTIAL,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Access.ANY_CREDENTIAL,
 }
+
+ALSO: Final[dict[str, Scope]] = {
+    f"{_SCHEDULES}CreateSchedule": Scope.TASKS_ENQUEUE,
+    f"{_SCHEDULES}UpdateSchedule": Scope.TASKS_ENQUEUE,
+    f"{_SCHEDULES}RollbackSchedule": Scope.TASKS_ENQUEUE,
+}
+"""A second scope that an RPC asks for: who says what a schedule enqueues may enqueue it."""

@@ -20,7 +20,7 @@ from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.findings import Look
 from codeq_grpc.core.principal import Reach
-from codeq_grpc.store.examining import ENTRIES, PARTS, Suspect
+from codeq_grpc.store.examining import CALENDAR_PARTS, ENTRIES, PARTS, Suspect
 from codeq_grpc.store.keys import API_KEYS
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from codeq_grpc.core.findings import Finding
     from codeq_grpc.store.examining import Blocked, Examining, Pending
-    from codeq_grpc.store.keys import Queue
+    from codeq_grpc.store.keys import Calendar, Queue
     from codeq_grpc.store.registry import Registry
 
 _PASSES: Final = 3
@@ -121,6 +121,16 @@ class Doctor:
         async for look in self._till_none_is_mended(Doctor._keys_pass):
             yield look
 
+    async def calendars(self) -> list[Calendar]:
+        """Every calendar that is registered."""
+        return await self._examining.calendars()
+
+    async def examine_calendar(self, calendar: Calendar) -> AsyncIterator[Look]:
+        """Steps over the schedules of a tenant and their firings."""
+        walk = partial(Doctor._calendar_pass, calendar=calendar)
+        async for look in self._till_none_is_mended(walk):
+            yield look
+
     async def examine(self, queue: Queue) -> AsyncIterator[Look]:
         """Steps over one queue."""
         async for look in self._till_none_is_mended(partial(Doctor._pass, queue=queue)):
@@ -163,6 +173,14 @@ class Doctor:
     async def _keys_pass(self) -> AsyncIterator[Look]:
         async for look in self._walk(self._examining.api_keys, API_KEYS):
             yield look
+
+    async def _calendar_pass(self, calendar: Calendar) -> AsyncIterator[Look]:
+        examine = partial(self._examining.calendar, calendar)
+        _, findings = await examine("keys", b"0")
+        yield Look(f"{calendar.tenant}/", "keys", 0, findings)
+        if not any(map(_breaks_scripts, findings)):
+            async for look in self._walk(examine, CALENDAR_PARTS):
+                yield look._replace(queue=f"{calendar.tenant}/")
 
     async def _walk(
         self,

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
-from codeq_grpc.core.errors import CodeQError, CredentialMissing
+from codeq_grpc.core.errors import CodeQError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
+
+
+_HINTS: Final = {
+    "CREDENTIAL_MISSING": "With this command: --token, or CODEQ_TOKEN.",
+    "SCHEDULE_NOT_FOUND": "`codeq schedules` lists those that there are.",
+    "SCHEDULE_EXISTS": "`codeq schedules update` changes it.",
+    "VERSION_NOT_FOUND": "`codeq schedules versions` lists those that are kept.",
+}
+"""What to do about an error, by its reason."""
 
 
 class Failure(click.ClickException):
@@ -96,9 +105,8 @@ class Connection:
                 f" --address or CODEQ_ADDRESS names another ({_cause(error)})"
             )
         line = describe(error)
-        if isinstance(error, CredentialMissing):
-            return f"{line} With this command: --token, or CODEQ_TOKEN."
-        return line
+        hint = _HINTS.get(error.reason)
+        return f"{line} {hint}" if hint else line
 
 
 def describe(error: CodeQError) -> str:

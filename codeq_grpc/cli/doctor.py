@@ -188,6 +188,9 @@ async def _run(settings: Settings, wanted: Sequence[str], report: _Report, mode:
             report.add(look)
         if not looking.reads_queues:
             return
+        for calendar in await looking.calendars():
+            async for look in looking.examine_calendar(calendar):
+                report.add(look)
         queues = await looking.queues()
         names = {f"{queue.tenant}/{queue.command}": queue for queue in queues}
         if unknown := [name for name in wanted if name not in names]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 import click
 
 from codeq_grpc.cli.values import duration, pair, priority
+from codeq_grpc.files import spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from codeq.v1.queue_pb2 import Queue
 
 _DEFAULT: Final = "default"
-_UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 _WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -151,9 +151,4 @@ def _schema(text: str) -> str:
 
 def span(milliseconds: int) -> str:
     """A duration as it can be typed: `1h30m`."""
-    parts = []
-    for unit, size in _UNITS:
-        count, milliseconds = divmod(milliseconds, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
+    return spans.text_of(milliseconds * 1_000_000)

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from codeq.v1 import admin_service_pb2, codeq_service_pb2 as pb
-from codeq_grpc.client import Client, duration
+from codeq_grpc.client import Client, duration, schedules
 from codeq_grpc.client.flows import call
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
     from codeq.v1.codeq_service_pb2 import TaskFilter
     from codeq.v1.queue_pb2 import Queue
+    from codeq.v1.schedule_service_pb2 import PreviewScheduleResponse, Schedule, ScheduleSpec
 
 
 class StepwiseClient(Client):
@@ -68,3 +69,40 @@ class StepwiseClient(Client):
             call("UpdateQueue", request, admin_service_pb2.UpdateQueueResponse)
         )
         return response.queue
+
+    async def add_schedule(self, schedule: Schedule) -> Schedule:
+        """Makes a schedule as it is.
+
+        Raises:
+            ScheduleExists: There is one of that name.
+        """
+        return await self._run(schedules.add(schedule))
+
+    async def save_schedule(
+        self, schedule: Schedule, paths: Iterable[str], reason: str
+    ) -> Schedule:
+        """Changes the fields that `paths` name to what `schedule` has, if it has its etag.
+
+        Raises:
+            ScheduleChanged: It has another one by now.
+        """
+        return await self._run(schedules.save(schedule, FieldMask(paths=paths), reason))
+
+    async def modify_schedule(
+        self,
+        schedule_id: str,
+        change: Callable[[Schedule], None],
+        paths: Iterable[str],
+        reason: str,
+    ) -> Schedule:
+        """Changes parts of the fields that `paths` name, whatever others change meanwhile."""
+        mask = FieldMask(paths=paths)
+        return await self._run(schedules.modify(schedule_id, change, mask, reason))
+
+    async def preview_spec(self, spec: ScheduleSpec, count: int) -> PreviewScheduleResponse:
+        """The next fire times of rules.
+
+        Raises:
+            InvalidField: They are not valid.
+        """
+        return await self._run(schedules.preview_spec(spec, count))

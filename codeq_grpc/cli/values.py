@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -12,11 +11,10 @@ import click
 
 from codeq_grpc.core import clock, limits
 from codeq_grpc.core.task import TaskState
+from codeq_grpc.files import spans
 
 LEVELS: Final = {"low": 2, "normal": 5, "high": 7, "critical": 9}
 STATES: Final = tuple(state.name for state in TaskState)
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|[smhd])")
 _TIME_EXAMPLE: Final = "2026-07-01T12:00:00"
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?|\.\d+")
 
@@ -27,13 +25,13 @@ def duration(value: str) -> float:
     Raises:
         BadParameter: It is none of these.
     """
-    given = value.strip().lower()
+    given = value.strip()
     if _NUMBER.fullmatch(given):
         return float(given)
-    parts = _PART.findall(given)
-    if not parts or "".join(number + unit for number, unit in parts) != given:
-        raise click.BadParameter(f"{value!r} is not a duration such as 10s, 500ms, 5m, 2h or 1d")
-    return math.fsum(float(number) * _UNITS[unit] for number, unit in parts)
+    try:
+        return spans.nanoseconds(given) / 1e9
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def past(value: str) -> datetime:

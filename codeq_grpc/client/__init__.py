@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from codeq.v1.queue_pb2 import Queue
+from codeq.v1.schedule_service_pb2 import (
+    Firing,
+    MisfirePolicy,
+    OverlapPolicy,
+    Schedule,
+    ScheduleVersion,
+)
 from codeq.v1.task_pb2 import (
     ConflictPolicy,
     Payload,
@@ -27,6 +34,7 @@ from codeq_grpc.client.errors import (
 from codeq_grpc.client.filters import FilterOptions
 from codeq_grpc.client.payloads import decode, encode
 from codeq_grpc.client.queues import QueueSettings
+from codeq_grpc.client.rules import RuleOptions, ScheduleChanges, ScheduleOptions
 from codeq_grpc.client.selections import CancelTotal, RedriveTotal
 from codeq_grpc.client.specs import Span, SpecOptions, duration, spec
 from codeq_grpc.client.sync import SyncClient
@@ -40,12 +48,20 @@ __all__ = [
     "ConflictPolicy",
     "DeadlineExceeded",
     "FilterOptions",
+    "Firing",
+    "MisfirePolicy",
+    "OverlapPolicy",
     "Payload",
     "Progress",
     "Queue",
     "QueueSettings",
     "RedriveTotal",
     "RetryPolicy",
+    "RuleOptions",
+    "Schedule",
+    "ScheduleChanges",
+    "ScheduleOptions",
+    "ScheduleVersion",
     "ServerUnavailable",
     "Span",
     "SpecOptions",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from codeq.v1 import admin_service_pb2, codeq_service_pb2
+from codeq.v1 import admin_service_pb2, codeq_service_pb2, schedule_service_pb2
 from codeq_grpc import __version__
 from codeq_grpc.core import limits
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _SERVICES: Final = (
     codeq_service_pb2.DESCRIPTOR.services_by_name["CodeQService"],
     admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"],
+    schedule_service_pb2.DESCRIPTOR.services_by_name["ScheduleService"],
 )
 
 SERVICE_OF: Final = {
@@ -49,6 +50,11 @@ IDEMPOTENT: Final = (
     "ResumeQueue",
     "ListWorkers",
     "ListAuditEvents",
+    "GetSchedule",
+    "ListSchedules",
+    "PreviewSchedule",
+    "ListFirings",
+    "ListScheduleVersions",
     "Heartbeat",
     "Complete",
     "Fail",

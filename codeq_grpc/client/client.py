@@ -6,9 +6,10 @@ from codeq_grpc.client.leasing import Leasing
 from codeq_grpc.client.looking import Looking
 from codeq_grpc.client.operating import Operating
 from codeq_grpc.client.producing import Producing
+from codeq_grpc.client.scheduling import Scheduling
 
 
-class Client(Producing, Leasing, Looking, Operating):
+class Client(Producing, Leasing, Looking, Operating, Scheduling):
     """Speaks to a codeQ server; an asynchronous context manager.
 
     ```python

@@ -82,13 +82,13 @@ class Operating(Connection):
             request.before.FromDatetime(aware("before", before))
         return await self._run(call("AdminCleanup", request, pb.AdminCleanupResponse))
 
-    async def get_queue(self, command: str) -> Queue:
-        """Reads the settings of a queue, defaults filled in.
+    async def get_queue(self, command: str, *, only_set: bool = False) -> Queue:
+        """Reads the settings of a queue, defaults filled in, or only what was set.
 
         Raises:
             QueueNotFound: There is no such queue.
         """
-        return await self._run(queues.get_queue(command))
+        return await self._run(queues.get_queue(command, only_set=only_set))
 
     async def update_queue(self, command: str, **settings: Unpack[QueueSettings]) -> Queue:
         """Changes the settings given, making the queue if need be; all others stay.

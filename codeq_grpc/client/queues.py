@@ -46,9 +46,9 @@ class QueueSettings(TypedDict, total=False):
     """JSON Schema, draft 2020-12, that payloads must satisfy; at most 64 KiB."""
 
 
-def get_queue(command: str) -> Flow[Queue]:
+def get_queue(command: str, *, only_set: bool) -> Flow[Queue]:
     """Reads the settings."""
-    request = pb.GetQueueRequest(command=command)
+    request = pb.GetQueueRequest(command=command, only_set=only_set)
     return (yield from call("GetQueue", request, pb.GetQueueResponse)).queue
 
 

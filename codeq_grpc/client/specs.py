@@ -59,12 +59,18 @@ class SpecOptions(TypedDict, total=False):
 
 
 def duration(span: Span) -> Duration:
-    """A span of time as a message, exact to the nanosecond."""
+    """A span of time as a message, exact to the nanosecond.
+
+    Raises:
+        TypeError: It is neither a number of seconds nor a timedelta.
+    """
     message = Duration()
     if isinstance(span, timedelta):
         message.FromTimedelta(span)
-    else:
+    elif isinstance(span, (int, float)):
         message.FromNanoseconds(round(span * 1_000_000_000))
+    else:
+        raise TypeError(f"a span of time is seconds or a timedelta, not {span!r}")
     return message
 
 

@@ -29,6 +29,7 @@ from codeq_grpc.client import (
 from codeq_grpc.client.connection import DEFAULT_TARGET
 from codeq_grpc.client.flows import Call
 from codeq_grpc.client.specs import spec
+from codeq_grpc.client.sync_scheduling import SyncScheduling
 from codeq_grpc.core import limits
 from codeq_grpc.core.errors import CodeQError
 
@@ -49,9 +50,9 @@ if TYPE_CHECKING:
 _CLOSED: Final = "the client is closed"
 
 
-class SyncClient:
+class SyncClient(SyncScheduling):
     """Adds tasks, looks at them, waits for them and cancels them, in the caller's thread; also
-    makes API keys.
+    makes API keys and schedules.
 
     ```python
     client = SyncClient("127.0.0.1:50051", token="cq_...")

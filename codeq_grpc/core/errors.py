@@ -89,6 +89,36 @@ class KeyNotFound(CodeQError):
     reason = "KEY_NOT_FOUND"
 
 
+class ScheduleNotFound(CodeQError):
+    """There is no such schedule."""
+
+    reason = "SCHEDULE_NOT_FOUND"
+
+
+class VersionNotFound(CodeQError):
+    """There is no such version of the schedule."""
+
+    reason = "VERSION_NOT_FOUND"
+
+
+class ScheduleExists(CodeQError):
+    """There is a schedule of this name already."""
+
+    reason = "SCHEDULE_EXISTS"
+
+
+class ScheduleChanged(CodeQError):
+    """The schedule is not, or no longer, the one that the etag stands for; read it again."""
+
+    reason = "SCHEDULE_CHANGED"
+
+
+class ScheduleProtected(CodeQError):
+    """The schedule is a part of codeQ: it can be paused and triggered, not changed or deleted."""
+
+    reason = "SCHEDULE_PROTECTED"
+
+
 class TaskExists(CodeQError):
     """The idempotency key belongs to a task already."""
 

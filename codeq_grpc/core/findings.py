@@ -60,6 +60,13 @@ KINDS: Final = {
     ),
     "unregistered": Kind(_E, "tasks of a queue that is not registered", "it is, by a new number"),
     "bad_key": Kind(_E, "the row of an API key cannot be read", "the key is removed"),
+    "bad_schedule": Kind(
+        *(_E, "the row of a schedule cannot be read", "it is paused, to be set anew; or it goes"),
+    ),
+    "no_record": Kind(
+        _E, "the version of a schedule is lost", "it takes the one there is; or it goes"
+    ),
+    "bad_firing": Kind(_E, "a firing cannot be read", "it is removed"),
     "misplaced": Kind(_W, "a task has an entry in an index of another state", "it is removed"),
     "stray": Kind(_W, "an entry that no task accounts for", "it is removed"),
     "body_size": Kind(_W, "a body is not of the size that its task says", "the row is set right"),

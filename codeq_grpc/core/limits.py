@@ -114,7 +114,39 @@ API_KEY_RIGHTS: Final = 64
 API_KEY_LIFE_MIN_MS: Final = 1 * SECOND
 API_KEY_LIFE_MAX_MS: Final = 3_653 * DAY
 
+SCHEDULE_CRONS: Final = 16
+CRON_CHARS: Final = 256
+SCHEDULE_EVERY_MIN_MS: Final = 1 * SECOND
+SCHEDULE_EVERY_MAX_MS: Final = 366 * DAY
+SCHEDULE_TIMES: Final = 1_000
+SCHEDULE_JITTER_MAX_MS: Final = DAY
+
 BULK_BATCH: Final = 50
 """Items per script call of a bulk operation, which workers' calls have to wait for."""
 SCRIPT_BATCH: Final = 500
 """Items per script call, but for an atomic batch, which is one call of up to BATCH_TASKS."""
+
+SCHEDULE_ID_CHARS: Final = 128
+SCHEDULE_BYTES: Final = 256 << 10
+"""Of a whole schedule, and of its task's payload: twenty versions of it are kept."""
+DESCRIPTION_CHARS: Final = 1_024
+MISFIRE_GRACE_MIN_MS: Final = 1 * SECOND
+MISFIRE_GRACE_MAX_MS: Final = 366 * DAY
+MISFIRE_GRACE_DEFAULT_MS: Final = 5 * MINUTE
+FIRINGS_MAX: Final = 10**12
+FAILURES_MAX: Final = 1_000_000
+REQUEST_KEY_CHARS: Final = 128
+REQUEST_KEY_MS: Final = DAY
+"""For so long a repeat of TriggerSchedule gives the same firing."""
+FIRING_KEY_MS: Final = DAY
+"""How long after its enqueue the task of a firing is known by its idempotency key."""
+BATCH_SCHEDULES: Final = 1_000
+PAGE_SCHEDULES: Final = 1_000
+PAGE_FIRINGS: Final = 1_000
+BACKFILLED: Final = 1_000
+PREVIEW_MAX: Final = 100
+PREVIEW_DEFAULT: Final = 10
+NEXT_TIMES: Final = 5
+"""That a schedule tells."""
+FIRING_PLACE_BYTES: Final = 16
+"""Of a place among firings: number of the schedule, fire time, kind."""

@@ -23,16 +23,25 @@ class Scope(enum.StrEnum):
     QUEUES_ADMIN = "queues.admin"
     KEYS_ADMIN = "keys.admin"
     AUDIT_READ = "audit.read"
+    SCHEDULES_READ = "schedules.read"
+    SCHEDULES_WRITE = "schedules.write"
+    SCHEDULES_TRIGGER = "schedules.trigger"
 
 
 ROLES: Final[dict[str, frozenset[Scope]]] = {
-    "producer": frozenset({Scope.TASKS_ENQUEUE, Scope.TASKS_READ, Scope.TASKS_CANCEL}),
+    "producer": frozenset(
+        {
+            *(Scope.TASKS_ENQUEUE, Scope.TASKS_READ, Scope.TASKS_CANCEL),
+            *(Scope.SCHEDULES_READ, Scope.SCHEDULES_WRITE, Scope.SCHEDULES_TRIGGER),
+        }
+    ),
     "worker": frozenset({Scope.LEASES_CLAIM, Scope.TASKS_READ}),
-    "viewer": frozenset({Scope.TASKS_READ, Scope.QUEUES_READ}),
+    "viewer": frozenset({Scope.TASKS_READ, Scope.QUEUES_READ, Scope.SCHEDULES_READ}),
     "operator": frozenset(
         {
             *(Scope.TASKS_READ, Scope.TASKS_CANCEL, Scope.AUDIT_READ),
             *(Scope.QUEUES_READ, Scope.QUEUES_ADMIN),
+            *(Scope.SCHEDULES_READ, Scope.SCHEDULES_WRITE, Scope.SCHEDULES_TRIGGER),
         }
     ),
     "admin": frozenset(Scope),

@@ -16,7 +16,7 @@ class Quotas:
     """Of one tenant; None for as much as there is.
 
     Queues, and tasks that have not ended in all of them; bytes of a payload; open streams, open
-    watches and calls a second of each server.
+    watches and calls a second of each server; schedules, and those that one principal has made.
     """
 
     queues: int | None = None
@@ -25,6 +25,8 @@ class Quotas:
     streams: int | None = None
     watches: int | None = None
     calls_per_second: int | None = None
+    schedules: int | None = None
+    schedules_per_creator: int | None = None
 
 
 _ANYTHING: Final = Quotas()

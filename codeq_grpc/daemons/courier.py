@@ -15,7 +15,7 @@ class Courier:
     """BLOCKED -> PENDING, SCHEDULED or FAILED, when the tasks depended on have ended."""
 
     def __init__(self, dependencies: Dependencies) -> None:
-        self._errands = Errands("courier")
+        self._errands: Errands[Queue] = Errands("courier")
         self._dependencies = dependencies
         self.owe = self._errands.add
 

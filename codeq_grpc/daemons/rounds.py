@@ -1,48 +1,57 @@
-"""When which queue is due for a look."""
+"""When which queue or calendar is due for a look."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.errors import CodeQError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from codeq_grpc.store.keys import Queue
-    from codeq_grpc.store.registry import Registry
-
+P = TypeVar("P")
+P_co = TypeVar("P_co", covariant=True)
 _log = logging.getLogger(__name__)
 _AT_ONCE = 0.002
 _NAP = 1.0
-"""Seconds after which new queues are noticed, and a failed store is tried again."""
+"""Seconds after which new ones are noticed, and a failed store is tried again."""
 
 
-class Rounds:
-    """Looks at each queue when something is due in it, and at least every `longest` seconds."""
+class Places(Protocol[P_co]):
+    """All there are."""
+
+    async def refresh(self) -> None:
+        """Learns of new ones."""
+
+    def known(self) -> Iterable[P_co]:
+        """Every one that is known."""
+
+
+class Rounds(Generic[P]):
+    """Looks at each place when something is due in it, and at least every `longest` seconds."""
 
     def __init__(
         self,
         name: str,
-        registry: Registry,
+        places: Places[P],
         *,
         longest: float,
-        peek: Callable[[Sequence[Queue]], Awaitable[list[tuple[int, int]]]] | None = None,
+        peek: Callable[[Sequence[P]], Awaitable[list[tuple[int, int]]]] | None = None,
     ) -> None:
-        """With `peek` it learns cheaply, of many queues at once, where a look is worth while: the
+        """With `peek` it learns cheaply, of many places at once, where a look is worth while: the
         store's time, and that of the next look or 0 for never.
         """
         self._name = name
-        self._registry = registry
+        self._places = places
         self._longest = longest
         self._peek = peek
-        self._looks: dict[Queue, float] = {}
+        self._looks: dict[P, float] = {}
 
-    async def run(self, look: Callable[[Queue], Awaitable[float | None]]) -> None:
+    async def run(self, look: Callable[[P], Awaitable[float | None]]) -> None:
         """For ever. `look` is a step; it gives the seconds till the next one, 0 if there is more to
         do and only others come first, None for no idea.
         """
@@ -64,31 +73,29 @@ class Rounds:
                 nap = _NAP
             await asyncio.sleep(nap)
 
-    async def tick(self, look: Callable[[Queue], Awaitable[float | None]]) -> float:
-        """One round over the queues that are due; gives the seconds till the next."""
-        await self._registry.refresh()
-        known = list(self._registry.known())
-        turn = [queue for queue in known if self._looks.get(queue, 0.0) <= monotonic()]
+    async def tick(self, look: Callable[[P], Awaitable[float | None]]) -> float:
+        """One round over the places that are due; gives the seconds till the next."""
+        await self._places.refresh()
+        known = list(self._places.known())
+        turn = [place for place in known if self._looks.get(place, 0.0) <= monotonic()]
         waits: list[float | None] = [0.0] * len(turn)
         if self._peek is not None and turn:
             waits = [until(due, now) for now, due in await self._peek(turn)]
-        for queue, wait in zip(turn, waits, strict=True):
+        for place, wait in zip(turn, waits, strict=True):
             if wait is not None and wait <= _AT_ONCE:
-                wait = await self._look(look, queue)  # noqa: PLW2901 - what it knows now
-            self._looks[queue] = monotonic() + min(
+                wait = await self._look(look, place)  # noqa: PLW2901 - what it knows now
+            self._looks[place] = monotonic() + min(
                 self._longest if wait is None else wait, self._longest
             )
-        return min([_NAP, *(max(0.0, self._looks[queue] - monotonic()) for queue in known)])
+        return min([_NAP, *(max(0.0, self._looks[place] - monotonic()) for place in known)])
 
-    async def _look(
-        self, look: Callable[[Queue], Awaitable[float | None]], queue: Queue
-    ) -> float | None:
+    async def _look(self, look: Callable[[P], Awaitable[float | None]], place: P) -> float | None:
         try:
-            return await look(queue)
+            return await look(place)
         except StoreUnavailable:
             raise
-        except Exception:  # noqa: BLE001 - what is wrong with one queue must not stop the others
-            _log.exception("%s broke on queue %s/%s", self._name, queue.tenant, queue.command)
+        except Exception:  # noqa: BLE001 - what is wrong with one must not stop the others
+            _log.exception("%s broke on %s", self._name, place)
             return None
 
 

@@ -20,7 +20,7 @@ class Sweeper:
     """Purged tasks -> CANCELLED. `owed` is told of queues whose outbox got entries."""
 
     def __init__(self, upkeep: Upkeep, errors: Errors, owed: Callable[[Queue], None]) -> None:
-        self._errands = Errands("sweeper")
+        self._errands: Errands[Queue] = Errands("sweeper")
         self._upkeep = upkeep
         self._errors = errors
         self._owed = owed

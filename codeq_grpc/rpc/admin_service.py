@@ -61,6 +61,8 @@ class AdminServicer(AuditServicer, admin_service_pb2_grpc.AdminServiceServicer):
         """Settings of a queue."""
         command = _allowed(request.command, "command")
         stored = await self._queues.settings(tenant(), command)
+        if request.only_set:
+            return pb.GetQueueResponse(queue=queues.set_message(command, stored))
         return pb.GetQueueResponse(queue=self._message(command, stored))
 
     async def UpdateQueue(

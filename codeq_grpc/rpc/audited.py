@@ -8,7 +8,7 @@ import enum
 import itertools
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from codeq.v1 import codeq_service_pb2 as pb
+from codeq.v1 import codeq_service_pb2 as pb, schedule_service_pb2 as schedule_pb
 from codeq_grpc.core import limits
 from codeq_grpc.wire import audit as told
 
@@ -136,8 +136,64 @@ def _revoke_key(request: admin_pb.RevokeApiKeyRequest, _: Any) -> str:
     return request.key_id
 
 
+_OPERATIONS: Final[dict[int, str]] = {
+    schedule_pb.SCHEDULE_OPERATION_PAUSE: "PAUSE",
+    schedule_pb.SCHEDULE_OPERATION_RESUME: "RESUME",
+    schedule_pb.SCHEDULE_OPERATION_DELETE: "DELETE",
+}
+
+
+def _create_schedule(
+    request: schedule_pb.CreateScheduleRequest,
+    response: schedule_pb.CreateScheduleResponse | None,
+) -> str:
+    return (response or request).schedule.schedule_id
+
+
+def _update_schedule(request: schedule_pb.UpdateScheduleRequest, _: Any) -> str:
+    schedule_id, names = request.schedule.schedule_id, list(request.update_mask.paths)
+    return f"{schedule_id} ({told.some(names)})" if names else schedule_id
+
+
+def _schedule(request: Any, _: Any) -> str:
+    return str(request.schedule_id)
+
+
+def _batch_schedules(
+    request: schedule_pb.BatchSchedulesRequest,
+    response: schedule_pb.BatchSchedulesResponse | None,
+) -> str:
+    operation = _OPERATIONS.get(request.operation, "")
+    what = f"{operation} {told.some(request.schedule_ids)}".strip()
+    if response is None:
+        return what
+    return f"{what}: {len(request.schedule_ids) - len(response.failures)} schedules"
+
+
+def _trigger(
+    request: schedule_pb.TriggerScheduleRequest,
+    response: schedule_pb.TriggerScheduleResponse | None,
+) -> str:
+    made = response.firing.task_id or response.firing.skip_reason if response else ""
+    return f"{request.schedule_id}: {made}" if made else request.schedule_id
+
+
+def _backfill(
+    request: schedule_pb.BackfillScheduleRequest,
+    response: schedule_pb.BackfillScheduleResponse | None,
+) -> str:
+    if response is None:
+        return request.schedule_id
+    return told.counted(request.schedule_id, response.fired_count)
+
+
+def _rollback(request: schedule_pb.RollbackScheduleRequest, _: Any) -> str:
+    return f"{request.schedule_id} (to version {request.version})"
+
+
 _QUEUE: Final = "/codeq.v1.CodeQService/"
 _ADMIN: Final = "/codeq.v1.AdminService/"
+_SCHEDULES: Final = "/codeq.v1.ScheduleService/"
 _HEALTH: Final = "/grpc.health.v1.Health/"
 
 AUDITED: Final[dict[str, Audited]] = {
@@ -167,6 +223,18 @@ AUDITED: Final[dict[str, Audited]] = {
     f"{_ADMIN}ListApiKeys": _denials(),
     f"{_ADMIN}RevokeApiKey": Audited(When.ALWAYS, _revoke_key),
     f"{_ADMIN}ListAuditEvents": _denials(),
+    f"{_SCHEDULES}CreateSchedule": Audited(When.ALWAYS, _create_schedule),
+    f"{_SCHEDULES}GetSchedule": _denials(),
+    f"{_SCHEDULES}ListSchedules": _denials(),
+    f"{_SCHEDULES}UpdateSchedule": Audited(When.ALWAYS, _update_schedule),
+    f"{_SCHEDULES}DeleteSchedule": Audited(When.ALWAYS, _schedule),
+    f"{_SCHEDULES}BatchSchedules": Audited(When.ALWAYS, _batch_schedules),
+    f"{_SCHEDULES}TriggerSchedule": Audited(When.ALWAYS, _trigger),
+    f"{_SCHEDULES}BackfillSchedule": Audited(When.ALWAYS, _backfill),
+    f"{_SCHEDULES}PreviewSchedule": _denials(),
+    f"{_SCHEDULES}ListFirings": _denials(),
+    f"{_SCHEDULES}ListScheduleVersions": _denials(),
+    f"{_SCHEDULES}RollbackSchedule": Audited(When.ALWAYS, _rollback),
     f"{_HEALTH}Check": Audited(When.NEVER),
     f"{_HEALTH}Watch": Audited(When.NEVER),
     f"{_HEALTH}List": Audited(When.NEVER),

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from codeq_grpc.broker.claims import Claims
     from codeq_grpc.broker.queues import Queues
     from codeq_grpc.broker.reports import Reports
+    from codeq_grpc.broker.schedules import Schedules
     from codeq_grpc.broker.selecting import Searches
     from codeq_grpc.broker.streams import Streams
     from codeq_grpc.broker.tasks import Tasks
     from codeq_grpc.broker.trail import Trail
+    from codeq_grpc.broker.triggers import Triggers
     from codeq_grpc.broker.watches import Watches
     from codeq_grpc.broker.workers import Presence
 
@@ -34,3 +36,5 @@ class Brokers:
     presence: Presence
     trail: Trail
     api_keys: ApiKeys
+    schedules: Schedules
+    triggers: Triggers

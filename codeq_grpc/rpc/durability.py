@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _QUEUE: Final = "/codeq.v1.CodeQService/"
 _ADMIN: Final = "/codeq.v1.AdminService/"
+_SCHEDULES: Final = "/codeq.v1.ScheduleService/"
 
 
 def _always(_: Any) -> bool:
@@ -53,6 +54,13 @@ PROMISES: Final[dict[str, Callable[[Any], bool]]] = {
     f"{_ADMIN}PurgeQueue": _always,
     f"{_ADMIN}CreateApiKey": _always,
     f"{_ADMIN}RevokeApiKey": _always,
+    f"{_SCHEDULES}CreateSchedule": _always,
+    f"{_SCHEDULES}UpdateSchedule": _always,
+    f"{_SCHEDULES}DeleteSchedule": _always,
+    f"{_SCHEDULES}BatchSchedules": _always,
+    f"{_SCHEDULES}TriggerSchedule": _always,
+    f"{_SCHEDULES}BackfillSchedule": _always,
+    f"{_SCHEDULES}RollbackSchedule": _always,
 }
 """RPC -> whether the answer to this request is a promise."""
 NO_PROMISES: Final = frozenset(
@@ -60,7 +68,9 @@ NO_PROMISES: Final = frozenset(
         *(f"{_QUEUE}Claim", f"{_QUEUE}StreamClaim", f"{_QUEUE}GetTask", f"{_QUEUE}ListTasks"),
         *(f"{_QUEUE}WatchTasks", f"{_QUEUE}AdminQueues"),
         *(f"{_ADMIN}GetQueue", f"{_ADMIN}ListWorkers", f"{_ADMIN}ListAuditEvents"),
-        f"{_ADMIN}ListApiKeys",
+        *(f"{_ADMIN}ListApiKeys", f"{_SCHEDULES}GetSchedule", f"{_SCHEDULES}ListSchedules"),
+        *(f"{_SCHEDULES}PreviewSchedule", f"{_SCHEDULES}ListFirings"),
+        f"{_SCHEDULES}ListScheduleVersions",
     }
 )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from codeq.v1 import admin_service_pb2, codeq_service_pb2
+from codeq.v1 import admin_service_pb2, codeq_service_pb2, schedule_service_pb2
 from codeq_grpc import __version__
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.errors import CodeQError
@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 SERVICES: Final = (
     codeq_service_pb2.DESCRIPTOR.services_by_name["CodeQService"].full_name,
     admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+    schedule_service_pb2.DESCRIPTOR.services_by_name["ScheduleService"].full_name,
 )
 DETAILS_KEY: Final = "x-codeq-health"
 _SERVING: Final[Any] = health_pb2.HealthCheckResponse.SERVING

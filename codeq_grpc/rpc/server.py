@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from codeq.v1 import admin_service_pb2_grpc, codeq_service_pb2_grpc
+from codeq.v1 import admin_service_pb2_grpc, codeq_service_pb2_grpc, schedule_service_pb2_grpc
 from codeq_grpc.core import limits
 from codeq_grpc.rpc.health import SERVICES
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from codeq_grpc.rpc.codeq_service import CodeQServicer
     from codeq_grpc.rpc.engines import Engine, Interceptors
     from codeq_grpc.rpc.health import HealthServicer
+    from codeq_grpc.rpc.schedule_service import ScheduleServicer
 
 OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     # A dead peer is noticed within the sum of the two; ping_timeout is what bounds it.
@@ -48,10 +49,17 @@ OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
 )
 
 
+class Servicers(NamedTuple):
+    """One of each."""
+
+    queue: CodeQServicer
+    admin: AdminServicer
+    schedules: ScheduleServicer
+    health: HealthServicer
+
+
 def build_server(
-    servicer: CodeQServicer,
-    admin: AdminServicer,
-    health: HealthServicer,
+    servicers: Servicers,
     interceptors: Interceptors,
     *,
     engine: Engine,
@@ -61,9 +69,10 @@ def build_server(
     """A server without ports. `reflect` adds reflection, v1 and v1alpha."""
     options = (*OPTIONS, ("grpc.so_reuseport", int(reuse_port)))
     server = engine.make(interceptors, options)
-    codeq_service_pb2_grpc.add_CodeQServiceServicer_to_server(servicer, server)
-    admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    codeq_service_pb2_grpc.add_CodeQServiceServicer_to_server(servicers.queue, server)
+    admin_service_pb2_grpc.add_AdminServiceServicer_to_server(servicers.admin, server)
+    schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server(servicers.schedules, server)
+    health_pb2_grpc.add_HealthServicer_to_server(servicers.health, server)
     if reflect:
         _add_reflection(server)
     return server

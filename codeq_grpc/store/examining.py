@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from codeq_grpc.core.findings import Finding, Mode
 from codeq_grpc.store import keys, scripts
 from codeq_grpc.store.calls import Calls
-from codeq_grpc.store.keys import Queue
+from codeq_grpc.store.keys import Calendar, Queue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,9 @@ _NAMES: Final = {"o": (0, 7), "v": (-7, None), "kw": (-7, None), "f": (0, 7), "x
 _KEYED: Final = frozenset({"u", "ux", "k", "h"})
 """Their entries are keys of producers, or names of servers."""
 _NAME_BYTES: Final = 7
-_PATTERN: Final = "codeq:{*/*/*}:m"
+CALENDAR_PARTS: Final = ("m", "b", "d", "h", "t", "v", "f", "g", "o", "p", "x", "k", "kx", "w")
+_PATTERN: Final = "codeq:{*}:*m"
+_OWNER: Final = re.compile(r"codeq:{(?:(?P<queue>.+/.+)/\d+}:|(?P<tenant>[^/]+)}:schedules:)m")
 
 
 class Pending(NamedTuple):
@@ -156,7 +159,7 @@ class Examining(Calls):
         return await self._elsewhere(scripts.EXAMINE_KEYS, names, part, cursor)
 
     async def _elsewhere(
-        self, script: Script, names: Sequence[str], part: str, cursor: bytes
+        self, script: Script, names: Sequence[bytes | str], part: str, cursor: bytes
     ) -> tuple[bytes, list[Finding]]:
         args = (int(self.mends), part, cursor, _COUNT)
         _, cursor, *told = await self._connection.run(script, names, args)
@@ -166,14 +169,31 @@ class Examining(Calls):
             for kind, where, entry in zip(it, it, it, strict=True)
         ]
 
+    async def calendar(
+        self, calendar: Calendar, part: str, cursor: bytes
+    ) -> tuple[bytes, list[Finding]]:
+        """The `keys` of a calendar as such, or some entries of one of them."""
+        script = scripts.EXAMINE_CALENDAR
+        names = [calendar.keys[suffix] for suffix in script.suffixes]
+        cursor, told = await self._elsewhere(script, names, part, cursor)
+        found = [one._replace(queue=f"{calendar.tenant}/") for one in told]
+        return cursor, [await self._set_aside(calendar.keys[one.where], one) for one in found]
+
+    async def calendars(self) -> list[Calendar]:
+        """Every calendar that has a number."""
+        return [Calendar(one[0], one[2]) for one in await self._registered() if not one[1]]
+
     async def queues(self) -> list[Queue]:
         """Every queue that has a number; one whose row cannot be read is left out."""
-        rows = await self._connection.read_registry()
+        return [Queue(*one) for one in await self._registered() if one[1]]
+
+    async def _registered(self) -> list[tuple[str, str, int]]:
+        """Tenant, command and number, by name."""
         found = {}
-        for number, name in rows.items():
+        for number, name in (await self._connection.read_registry()).items():
             tenant, slash, command = name.decode(errors="replace").partition("/")
             if slash and number.isdigit() and int(number) < keys.QUEUES:
-                found[name] = Queue(tenant, command, int(number))
+                found[name] = (tenant, command, int(number))
         return [found[name] for name in sorted(found)]
 
     async def live(self, tenant: str) -> list[Finding]:
@@ -186,11 +206,14 @@ class Examining(Calls):
         return [await self._set_aside(key.encode(), told)]
 
     async def unregistered(self, cursor: int) -> tuple[int, list[Finding]]:
-        """Queues among some keys of the store that have tasks and no number."""
+        """Queues with tasks and calendars among some keys of the store that have no number."""
         cursor, found = await self._connection.scan(cursor, _PATTERN, _COUNT)
         findings = []
         for key in found:
-            name = key.split(b"{", 1)[1].rsplit(b"/", 1)[0].decode(errors="replace")
+            owner = _OWNER.fullmatch(key.decode(errors="replace"))
+            if owner is None:
+                continue
+            name = owner["queue"] or owner["tenant"] + "/"
             if await self._connection.registry_number(name) == 0:
                 findings.append(Finding("unregistered", name, "names", "", name, self.mends))
                 if self.mends:

@@ -34,6 +34,11 @@ has a name with a colon.
 """
 QUEUES: Final = 1 << 40
 """Numbers of queues are below this: ids have 5 bytes for them."""
+CALENDAR: Final = (*("s", "m", "b", "h", "d", "t", "v", "f", "g", "o", "p", "x", "k", "kx", "w"),)
+"""Clock; rows and current versions of schedules by id; versions before by number and version;
+ids by number; when to look at each; terms it is found by; firings by place (number and fire time)
+and the places in order; places and ids of firings that are open by name, and their names by number;
+outbox; what request keys made, and when those are forgotten; what deleted schedules left."""
 PROBE: Final = "codeq:{probe}:writable"
 STAMP: Final = "codeq:{probe}:stamp"
 EPOCH_MS: Final = 1_704_067_200_000
@@ -73,12 +78,42 @@ class Queue:
     def __post_init__(self) -> None:
         tag = f"codeq:{{{self.tenant}/{self.command}/{self.shard}}}"
         object.__setattr__(self, "keys", {s: f"{tag}:{s}".encode() for s in SUFFIXES})
-        routing = self.number.to_bytes(5, "big") + self.shard.to_bytes(1, "big")
-        object.__setattr__(self, "prefix", urlsafe_b64encode(routing).decode())
+        object.__setattr__(self, "prefix", _prefix(self.number, self.shard))
+
+    def __str__(self) -> str:
+        return f"queue {self.tenant}/{self.command}"
 
     def task_id(self, name: bytes) -> str:
         """The id that callers see of a task's 7 byte name."""
         return self.prefix + urlsafe_b64encode(name)[:10].decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """The schedules of one tenant. It has a number as queues have, so that firings have ids like
+    tasks, by which they follow them.
+    """
+
+    tenant: str
+    number: int = 0
+    keys: dict[str, bytes] = field(init=False, repr=False, compare=False)
+    prefix: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        head = f"codeq:{{{self.tenant}}}:schedules"
+        object.__setattr__(self, "keys", {s: f"{head}:{s}".encode() for s in CALENDAR})
+        object.__setattr__(self, "prefix", _prefix(self.number, 0))
+
+    def __str__(self) -> str:
+        return f"the calendar of {self.tenant}"
+
+    def firing_id(self, name: bytes) -> str:
+        """The id by which the firing of a 7 byte name follows its task."""
+        return self.prefix + urlsafe_b64encode(name)[:10].decode()
+
+
+def _prefix(number: int, shard: int) -> str:
+    return urlsafe_b64encode(number.to_bytes(5, "big") + shard.to_bytes(1, "big")).decode()
 
 
 def parse_task_id(task_id: str) -> tuple[str, bytes] | None:

@@ -56,9 +56,12 @@ class Outbox(Calls):
             args += (entry.kind.encode() + entry.name, told, int(entry.more), entry.till_ms)
         await self._run(scripts.SETTLE, queue, args)
 
-    async def follow(self, queue: Queue, follower: str, names: Sequence[bytes]) -> list[int]:
-        """Notes that a task waits for these to end; the state of each, 0 if there is none."""
-        states: list[int] = (await self._run(scripts.FOLLOW, queue, (follower, *names)))[2:]
+    async def follow(self, queue: Queue, pairs: Sequence[tuple[str, bytes]]) -> list[int]:
+        """Notes of each pair that its first, a task or a firing, waits for its second to end; the
+        state of each of these, 0 if there is none.
+        """
+        args = [part for pair in pairs for part in pair]
+        states: list[int] = (await self._run(scripts.FOLLOW, queue, args))[2:]
         return states
 
     async def resolve(self, queue: Queue, resolutions: Sequence[Resolution]) -> int:

@@ -105,6 +105,21 @@ PRESENCE: Final = _load("presence")
 STAMP: Final = _load("stamp")
 RECORD: Final = _load("record")
 RECORDED: Final = _load("recorded")
+PUT_SCHEDULE: Final = _load("put_schedule")
+DELETE_SCHEDULE: Final = _load("delete_schedule")
+READ_SCHEDULES: Final = _load("read_schedules")
+LIST_SCHEDULES: Final = _load("list_schedules")
+SCHEDULE_VERSIONS: Final = _load("schedule_versions")
+PAUSE_SCHEDULES: Final = _load("pause_schedules")
+DUE_SCHEDULES: Final = _load("due_schedules")
+FIRE_SCHEDULES: Final = _load("fire_schedules")
+OWED_FIRINGS: Final = _load("owed_firings")
+SETTLE_FIRINGS: Final = _load("settle_firings")
+CONCLUDE_FIRINGS: Final = _load("conclude_firings")
+LIST_FIRINGS: Final = _load("list_firings")
+PEEK_CALENDAR: Final = _load("peek_calendar")
+PRUNE_CALENDAR: Final = _load("prune_calendar")
+EXAMINE_CALENDAR: Final = _load("examine_calendar")
 
 ALL: Final = (
     ENQUEUE,
@@ -154,6 +169,21 @@ ALL: Final = (
     STAMP,
     RECORD,
     RECORDED,
+    PUT_SCHEDULE,
+    DELETE_SCHEDULE,
+    READ_SCHEDULES,
+    LIST_SCHEDULES,
+    SCHEDULE_VERSIONS,
+    PAUSE_SCHEDULES,
+    DUE_SCHEDULES,
+    FIRE_SCHEDULES,
+    OWED_FIRINGS,
+    SETTLE_FIRINGS,
+    CONCLUDE_FIRINGS,
+    LIST_FIRINGS,
+    PEEK_CALENDAR,
+    PRUNE_CALENDAR,
+    EXAMINE_CALENDAR,
 )
 
 

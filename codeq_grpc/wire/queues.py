@@ -99,12 +99,18 @@ def changed(
     return change
 
 
+def set_message(command: str, stored: bytes) -> queue_pb2.Queue:
+    """Stored settings, and nothing else."""
+    queue = queue_pb2.Queue.FromString(stored)
+    queue.command = command
+    return queue
+
+
 def queue_message(
     command: str, stored: bytes, *, retry: RetryPolicy, lease_ms: int, retention_ms: int
 ) -> queue_pb2.Queue:
     """Stored settings, and the defaults where nothing is set."""
-    queue = queue_pb2.Queue.FromString(stored)
-    queue.command = command
+    queue = set_message(command, stored)
     if not queue.HasField("default_priority"):
         queue.default_priority = limits.PRIORITY_DEFAULT
     if not queue.HasField("lease_duration"):

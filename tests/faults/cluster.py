@@ -39,7 +39,8 @@ _INJECTED: Final = Path(__file__).parent / "injected"
 """What servers import at their start, so that a test can block their event loop."""
 
 
-def _tokens() -> str:
+def tokens() -> str:
+    """Credentials of an admin of each tenant, as CODEQ_TOKENS takes them."""
     entries = [
         {
             "sha256": hashlib.sha256(token.encode()).hexdigest(),
@@ -65,7 +66,7 @@ class Cluster:
             Serve(
                 {
                     "CODEQ_REDIS_URL": f"unix://{way}",
-                    "CODEQ_TOKENS": _tokens(),
+                    "CODEQ_TOKENS": tokens(),
                     "CODEQ_GRPC_ENGINE": engine.grpc,
                     "CODEQ_STORE_TIMEOUT_SECONDS": "2",
                     "CODEQ_DRAIN_SECONDS": "5",

@@ -9,14 +9,17 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from codeq_grpc.core.errors import CodeQError, InvalidField
-from codeq_grpc.core.limits import PAYLOAD_BYTES
+from codeq_grpc.core.limits import PAYLOAD_BYTES, SCHEDULE_BYTES
 from codeq_grpc.core.principal import ROLES, Principal
 from codeq_grpc.core.retry import RetryPolicy
 from codeq_grpc.rpc.admin_service import AdminServicer
 from codeq_grpc.rpc.brokers import Brokers
 from codeq_grpc.rpc.codeq_service import CodeQServicer
 from codeq_grpc.rpc.context import PRINCIPAL
+from codeq_grpc.rpc.schedule_service import ScheduleServicer
 from codeq_grpc.wire.errors import CODES, to_item, to_status
+from codeq_grpc.wire.firings import Bodies
+from codeq_grpc.wire.schedules import ScheduleChecker
 from codeq_grpc.wire.specs import SpecChecker
 from tests.integration.calling import METHODS
 from tests.support.fields import names_a_field
@@ -52,15 +55,17 @@ class _Context:
         return "ipv4:127.0.0.1:1"
 
 
-def _servicers() -> tuple[Any, ...]:
+def _servicers() -> dict[str, Any]:
     door: Any = _Door()
     brokers = Brokers(**dict.fromkeys(Brokers.__dataclass_fields__, door))
-    return (
-        CodeQServicer(SpecChecker(payload_bytes=PAYLOAD_BYTES), brokers),
-        AdminServicer(
+    bodies = Bodies(SpecChecker(payload_bytes=SCHEDULE_BYTES))
+    return {
+        "CodeQService": CodeQServicer(SpecChecker(payload_bytes=PAYLOAD_BYTES), brokers),
+        "AdminService": AdminServicer(
             brokers, retry=RetryPolicy(), lease_ms=1_000, retention_ms=1_000, roles=ROLES
         ),
-    )
+        "ScheduleService": ScheduleServicer(ScheduleChecker(bodies.check), brokers),
+    }
 
 
 _SERVICERS: Final = _servicers()
@@ -91,7 +96,7 @@ def ask(rpc: str, raw: bytes) -> str:
         request = GetMessageClass(method.input_type).FromString(raw)
     except DecodeError:
         return "MALFORMED_MESSAGE"
-    servicer = _SERVICERS[method.containing_service.name == "AdminService"]
+    servicer = _SERVICERS[method.containing_service.name]
     PRINCIPAL.set(_WHO)
     call = getattr(servicer, rpc)(request, _Context())
     try:

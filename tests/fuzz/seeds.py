@@ -9,6 +9,7 @@ from codeq.v1.task_pb2 import LeaseRef
 from codeq_grpc.core.errors import InvalidField, StoreUnavailable, TaskNotFound
 from codeq_grpc.wire.errors import to_status
 from tests.fuzz.asking import RPCS
+from tests.fuzz.timing import seeds_of_crons, seeds_of_fillings
 from tests.fuzz.vouching import seeds_of_sets, seeds_of_tokens
 from tests.integration.requests import requests
 
@@ -39,6 +40,8 @@ def seeds(target: str) -> list[bytes]:
         "statuses": _of_statuses,
         "signed_tokens": seeds_of_tokens,
         "key_sets": seeds_of_sets,
+        "crons": seeds_of_crons,
+        "fillings": seeds_of_fillings,
     }
     if target in made:
         return made[target]()

@@ -34,7 +34,7 @@ from codeq_grpc.store.keys import Queue, parse_prefix, parse_task_id
 from codeq_grpc.wire import encoding
 from codeq_grpc.wire.errors import DETAILS_KEY, from_status
 from codeq_grpc.wire.specs import SpecChecker
-from tests.fuzz import asking, vouching
+from tests.fuzz import asking, timing, vouching
 from tests.fuzz.reading import Reader
 from tests.unit.test_wire_encoding import built
 
@@ -253,5 +253,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "statuses": statuses,
     "signed_tokens": vouching.signed_tokens,
     "key_sets": vouching.key_sets,
+    "crons": timing.crons,
+    "fillings": timing.fillings,
 }
-"""Name -> target. Schedules do not exist yet; with them comes one for cron expressions."""
+"""Name -> target."""

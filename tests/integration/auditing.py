@@ -11,6 +11,7 @@ from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb
 from codeq_grpc.auth.credentials import hash_token
 from codeq_grpc.core.principal import Scope
 from codeq_grpc.identity_settings import TokenEntry
+from tests.integration import auditing_schedules
 from tests.integration.calling import ask
 from tests.integration.refusals import refused
 from tests.support.server import eventually
@@ -75,6 +76,7 @@ GOOD: Final[dict[str, tuple[Callable[[str], Message], str, str]]] = {
         UNKNOWN,
         "leaked",
     ),
+    **auditing_schedules.GOOD,
 }
 """Of every RPC that is always audited a request, and what its event says if it is OK."""
 BAD: Final[dict[str, Message]] = {
@@ -87,6 +89,7 @@ BAD: Final[dict[str, Message]] = {
     "PurgeQueue": admin_pb.PurgeQueueRequest(command="NEVER"),
     "CreateApiKey": admin_pb.CreateApiKeyRequest(),
     "RevokeApiKey": admin_pb.RevokeApiKeyRequest(),
+    **auditing_schedules.BAD,
 }
 ALWAYS: Final = sorted(GOOD)
 

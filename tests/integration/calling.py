@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.message_factory import GetMessageClass
 
-from codeq.v1 import admin_service_pb2, codeq_service_pb2
+from codeq.v1 import admin_service_pb2, codeq_service_pb2, schedule_service_pb2
 from tests.support.server import TIMEOUT
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 SERVICE: Final = codeq_service_pb2.DESCRIPTOR.services_by_name["CodeQService"]
 ADMIN: Final = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"]
-SERVICES: Final = (SERVICE, ADMIN)
+SCHEDULES: Final = schedule_service_pb2.DESCRIPTOR.services_by_name["ScheduleService"]
+SERVICES: Final = (SERVICE, ADMIN, SCHEDULES)
 METHODS: Final[dict[str, MethodDescriptor]] = {
     name: method for service in SERVICES for name, method in service.methods_by_name.items()
 }

@@ -6,7 +6,8 @@ from typing import Final
 
 from tests.integration.limit_cases_keys import KEYS
 from tests.integration.limit_cases_operators import LISTS, QUEUES
+from tests.integration.limit_cases_schedules import SCHEDULES
 from tests.integration.limit_cases_specs import SPECS
 from tests.integration.limit_cases_workers import WORKERS
 
-CASES: Final = [*SPECS, *WORKERS, *LISTS, *QUEUES, *KEYS]
+CASES: Final = [*SPECS, *WORKERS, *LISTS, *QUEUES, *KEYS, *SCHEDULES]

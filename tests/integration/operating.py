@@ -37,9 +37,11 @@ async def update(
     return response.queue
 
 
-async def settings(caller: Caller, command: str = "RENDER") -> queue_pb2.Queue:
+async def settings(
+    caller: Caller, command: str = "RENDER", *, only_set: bool = False
+) -> queue_pb2.Queue:
     """The settings of a queue."""
-    request = admin_pb.GetQueueRequest(command=command)
+    request = admin_pb.GetQueueRequest(command=command, only_set=only_set)
     response: admin_pb.GetQueueResponse = await ask(caller, "GetQueue", request)
     return response.queue
 

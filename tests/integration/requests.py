@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb, queue_pb2, task_pb2
 from codeq_grpc.core.clock import now
+from tests.integration.requests_of_schedules import of_schedules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +53,8 @@ class Field(NamedTuple):
         if self.is_map:
             found.ClearField(name)
             getattr(found, name).update(value)
+        elif self.descriptor.is_repeated and self.descriptor.message_type is not None:
+            getattr(found, name)[0].CopyFrom(value)
         elif self.descriptor.is_repeated:
             getattr(found, name)[0] = value
         elif self.descriptor.message_type is not None:
@@ -204,7 +207,7 @@ def _of_operators(lease: task_pb2.LeaseRef) -> Iterator[tuple[str, Message]]:
     names = [field.name for field, _ in _queue().ListFields() if field.name != "command"]
     yield "UpdateQueue", admin_pb.UpdateQueueRequest(queue=_queue())
     yield "UpdateQueue", admin_pb.UpdateQueueRequest(queue=_queue(), update_mask={"paths": names})
-    yield "GetQueue", admin_pb.GetQueueRequest(command="RENDER")
+    yield "GetQueue", admin_pb.GetQueueRequest(command="RENDER", only_set=True)
     yield "PauseQueue", admin_pb.PauseQueueRequest(command="RENDER", reason="why")
     yield "ResumeQueue", admin_pb.ResumeQueueRequest(command="RENDER")
     yield "PurgeQueue", admin_pb.PurgeQueueRequest(command="RENDER")
@@ -228,6 +231,7 @@ def requests(lease: task_pb2.LeaseRef) -> Iterator[tuple[str, Message]]:
     yield from _of_workers(lease)
     yield from _of_operators(lease)
     yield from of_keys()
+    yield from of_schedules(_policy())
 
 
 def _walk(

@@ -12,15 +12,17 @@ from codeq.v1 import (
     admin_service_pb2 as admin_pb,
     codeq_service_pb2 as pb,
     queue_pb2,
+    schedule_service_pb2 as schedule_pb,
     task_pb2,
 )
 from codeq_grpc.auth.permissions import PERMISSIONS
 from codeq_grpc.client import Client
 from codeq_grpc.core.errors import NotDurable
 from codeq_grpc.rpc.durability import NO_PROMISES, PROMISES
-from tests.integration.calling import ask
+from tests.integration.calling import PATHS, ask
 from tests.integration.looking import page
 from tests.integration.refusals import refused
+from tests.integration.requests_of_schedules import of_schedules
 from tests.support.admin import Admin
 from tests.support.replicas import Replica
 from tests.support.server import eventually, running_server, token_of
@@ -130,12 +132,33 @@ async def promises_of(acme: Caller) -> list[tuple[str, Message]]:
     ]
 
 
+def promises_of_schedules() -> Iterator[tuple[str, Message]]:
+    """The same of one schedule, which is deleted in the end."""
+    for rpc, request in of_schedules(task_pb2.RetryPolicy()):
+        if isinstance(request, schedule_pb.RollbackScheduleRequest):
+            request.etag = ""
+        again = isinstance(request, schedule_pb.UpdateScheduleRequest) and request.schedule.etag
+        if PATHS[rpc] in PROMISES and not again:
+            yield rpc, request
+
+
+async def test_while_the_replica_hangs_no_change_of_a_schedule_is_ok(
+    pair: Replica, careful: Server
+) -> None:
+    acme = careful.caller()
+    pair.replica.pause()
+    for rpc, request in promises_of_schedules():
+        assert (await refused(ask(acme, rpc, request))).kind == NOT_DURABLE, rpc
+    pair.resume()
+
+
 async def test_while_the_replica_hangs_no_change_is_ok_and_claims_and_reads_are(
     pair: Replica, careful: Server
 ) -> None:
     acme = careful.caller()
     requests = await promises_of(acme)
-    assert {method.rpartition("/")[2] for method in PROMISES} == {rpc for rpc, _ in requests}
+    rpcs = {rpc for rpc, _ in [*requests, *promises_of_schedules()]}
+    assert {method.rpartition("/")[2] for method in PROMISES} == rpcs
     pair.replica.pause()
     for rpc, request in requests:
         assert (await refused(ask(acme, rpc, request))).kind == NOT_DURABLE, rpc

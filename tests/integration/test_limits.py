@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb, task_pb2
+from codeq.v1 import (
+    admin_service_pb2 as admin_pb,
+    codeq_service_pb2 as pb,
+    schedule_service_pb2 as schedule_pb,
+    task_pb2,
+)
 from codeq_grpc.core import limits
 from tests.integration.calling import METHODS
 from tests.integration.limit_cases import CASES
@@ -103,10 +108,47 @@ REQUIRED: Final = [
     ("CreateApiKey", admin_pb.CreateApiKeyRequest(), "key.name"),
     ("CreateApiKey", admin_pb.CreateApiKeyRequest(key={"name": "n"}), "key.scopes"),
     ("RevokeApiKey", admin_pb.RevokeApiKeyRequest(), "key_id"),
+    ("CreateSchedule", schedule_pb.CreateScheduleRequest(), "schedule.spec.crons"),
+    (
+        "CreateSchedule",
+        schedule_pb.CreateScheduleRequest(schedule={"spec": {"crons": ["@daily"]}}),
+        "schedule.task.command",
+    ),
+    ("GetSchedule", schedule_pb.GetScheduleRequest(), "schedule_id"),
+    ("UpdateSchedule", schedule_pb.UpdateScheduleRequest(), "schedule.schedule_id"),
+    (
+        "UpdateSchedule",
+        schedule_pb.UpdateScheduleRequest(
+            schedule={"schedule_id": "s"}, update_mask={"paths": ["spec"]}
+        ),
+        "schedule.spec.crons",
+    ),
+    (
+        "UpdateSchedule",
+        schedule_pb.UpdateScheduleRequest(
+            schedule={"schedule_id": "s"}, update_mask={"paths": ["task"]}
+        ),
+        "schedule.task.command",
+    ),
+    ("DeleteSchedule", schedule_pb.DeleteScheduleRequest(), "schedule_id"),
+    ("BatchSchedules", schedule_pb.BatchSchedulesRequest(), "schedule_ids"),
+    ("TriggerSchedule", schedule_pb.TriggerScheduleRequest(), "schedule_id"),
+    ("BackfillSchedule", schedule_pb.BackfillScheduleRequest(), "schedule_id"),
+    ("BackfillSchedule", schedule_pb.BackfillScheduleRequest(schedule_id="s"), "start_time"),
+    (
+        "BackfillSchedule",
+        schedule_pb.BackfillScheduleRequest(schedule_id="s", start_time={"seconds": 1}),
+        "end_time",
+    ),
+    ("PreviewSchedule", schedule_pb.PreviewScheduleRequest(), "spec.crons"),
+    ("ListFirings", schedule_pb.ListFiringsRequest(), "schedule_id"),
+    ("ListScheduleVersions", schedule_pb.ListScheduleVersionsRequest(), "schedule_id"),
+    ("RollbackSchedule", schedule_pb.RollbackScheduleRequest(), "schedule_id"),
+    ("RollbackSchedule", schedule_pb.RollbackScheduleRequest(schedule_id="s"), "version"),
 ]
 OPTIONAL: Final = {
     *("AdminQueues", "AdminCleanup", "ListWorkers"),
-    *("ListApiKeys", "ListAuditEvents"),
+    *("ListApiKeys", "ListAuditEvents", "ListSchedules"),
 }
 """RPCs that accept an empty request."""
 
@@ -190,6 +232,14 @@ INTERNAL: Final = {
     "HEALTH_WATCHES_PER_ADDRESS": "places: test_budgets",
     **dict.fromkeys(("HEALTH_BYTES", "HEALTH_BYTES_PER_ADDRESS"), "room: test_budgets"),
     **dict.fromkeys(("API_KEYS", "API_KEY_KEPT_MS"), "how many and how long: store/test_api_keys"),
+    **dict.fromkeys(
+        ("REQUEST_KEY_MS", "FIRING_KEY_MS"), "of the store: store/test_calendar_firing"
+    ),
+    "FIRING_PLACE_BYTES": "of tokens: test_schedule_firings",
+    "BACKFILLED": "of fire times: test_schedule_firings",
+    "NEXT_TIMES": "of replies: test_schedules",
+    "MISFIRE_GRACE_DEFAULT_MS": "a default: test_schedule_policies",
+    "PREVIEW_DEFAULT": "a default: test_schedules",
     "WAIT_MAX_MS": "a test of its own above",
     "CLEANUP_DEFAULT": "a default: test_cleanup",
     "PAGE_DEFAULT": "a default: test_list_tasks",

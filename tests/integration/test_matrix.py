@@ -12,8 +12,10 @@ import grpc
 import pytest
 
 from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb, task_pb2
-from codeq_grpc.auth.permissions import PERMISSIONS
+from codeq.v1.schedule_service_pb2 import CreateScheduleRequest, UpdateScheduleRequest
+from codeq_grpc.auth.permissions import ALSO, PERMISSIONS
 from codeq_grpc.core.principal import ROLES
+from tests.integration import scheduling
 from tests.integration.calling import METHODS, PATHS, ask
 from tests.integration.looking import contents
 from tests.integration.refusals import read_refusal
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from tests.support.admin import Admin
     from tests.support.server import Server
 
-QUEUE, TASK, KEY = "queue", "task", "key"
+QUEUE, TASK, KEY, SCHEDULE = "queue", "task", "key", "schedule"
 _TASKS: Final = {"selector.task_ids": TASK, "selector.filter.command": QUEUE}
 
 OBJECTS: Final[dict[str, dict[str, str]]] = {
@@ -61,12 +63,26 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "ListApiKeys": {},
     "RevokeApiKey": {"key_id": KEY},
     "ListAuditEvents": {},
+    "CreateSchedule": {"schedule.task.command": QUEUE},
+    "GetSchedule": {"schedule_id": SCHEDULE},
+    "ListSchedules": {"command": QUEUE},
+    "UpdateSchedule": {"schedule.schedule_id": SCHEDULE, "schedule.task.command": QUEUE},
+    "DeleteSchedule": {"schedule_id": SCHEDULE},
+    "BatchSchedules": {"schedule_ids": SCHEDULE},
+    "TriggerSchedule": {"schedule_id": SCHEDULE},
+    "BackfillSchedule": {"schedule_id": SCHEDULE},
+    "PreviewSchedule": {},
+    "ListFirings": {"schedule_id": SCHEDULE},
+    "ListScheduleVersions": {"schedule_id": SCHEDULE},
+    "RollbackSchedule": {"schedule_id": SCHEDULE},
 }
 """RPC -> plain path of each field that names an object -> its kind."""
 
 NAMES: Final = {"command", "commands", "task_id", "task_ids", "depends_on", "key_id"}
 """Names of fields that name objects."""
 NOT_OBJECTS: Final = {
+    "schedule.task.depends_on": "of a schedule: must not be set",
+    "CreateSchedule schedule.schedule_id": "a name for what there is not yet",
     "worker_id": "what a worker calls itself",
     "key.key_id": "of CreateApiKey: the server makes it",
     "key.commands": "of CreateApiKey: patterns, held against the caller's own",
@@ -90,7 +106,11 @@ def test_every_field_that_names_an_object_has_an_entry(rpc: str) -> None:
         for path, _ in leaves(METHODS[rpc].input_type)
         if re.search(r"(^|\.|_)ids?$", path) or path.rpartition(".")[2] in NAMES
     }
-    others = {p for p in named if {p, p.rpartition(".")[2]} & NOT_OBJECTS.keys()}
+    others = {
+        path
+        for path in named
+        if {path, path.rpartition(".")[2], f"{rpc} {path}"} & NOT_OBJECTS.keys()
+    }
     assert named - others == OBJECTS[rpc].keys()
 
 
@@ -137,11 +157,15 @@ async def make(rpc: str, acme: Caller, rival: Caller) -> Things:
     own_key = foreign_key = ""
     if KEY in OBJECTS[rpc].values():
         own_key, foreign_key = await _key(acme), await _key(rival)
+    if SCHEDULE in OBJECTS[rpc].values():
+        await scheduling.create(acme, "own")
+        await scheduling.create(acme, "withheld", task=task_pb2.TaskSpec(command="WITHHELD"))
+        await scheduling.create(rival, "foreign")
     return Things(
-        own={QUEUE: "RENDER", TASK: own, KEY: own_key},
-        foreign={QUEUE: "SECRET", TASK: foreign, KEY: foreign_key},
-        withheld={QUEUE: "WITHHELD", TASK: withheld},
-        unknown={QUEUE: "NEVER", TASK: UNKNOWN_ID, KEY: UNKNOWN_KEY},
+        own={QUEUE: "RENDER", TASK: own, KEY: own_key, SCHEDULE: "own"},
+        foreign={QUEUE: "SECRET", TASK: foreign, KEY: foreign_key, SCHEDULE: "foreign"},
+        withheld={QUEUE: "WITHHELD", TASK: withheld, SCHEDULE: "withheld"},
+        unknown={QUEUE: "NEVER", TASK: UNKNOWN_ID, KEY: UNKNOWN_KEY, SCHEDULE: "never"},
         lease=lease,
     )
 
@@ -155,6 +179,10 @@ async def _key(caller: Caller) -> str:
 
 async def told(caller: Caller, rpc: str, request: Message, named: str) -> str:
     """All that is told, without what was asked for and without what is new each time."""
+    if isinstance(request, CreateScheduleRequest):
+        request.schedule.ClearField("schedule_id")  # each has one of its own
+    if isinstance(request, UpdateScheduleRequest):
+        request.allow_missing = False  # that a name is taken is told to whoever would give it
     try:
         found = str(await ask(caller, rpc, request))
     except grpc.aio.AioRpcError as error:
@@ -163,7 +191,9 @@ async def told(caller: Caller, rpc: str, request: Message, named: str) -> str:
         more = sorted(refusal.metadata.items()), refusal.retry_after
         found = f"{refusal.code.name} {refusal.reason} {refusal.message} {more}"
     found = re.sub(rf"\b{re.escape(named)}\b", "OBJECT", found)
-    found = re.sub(r"(task_id|stream_id|key_id|secret): \"[^\"]+\"", r"\1: NEW", found)
+    found = re.sub(
+        r"(task_id|stream_id|key_id|secret|schedule_id|etag): \"[^\"]+\"", r"\1: NEW", found
+    )
     return re.sub(r"(seconds|nanos): \d+", r"\1: N", found)
 
 
@@ -182,7 +212,7 @@ async def test_what_is_another_tenants_is_unknown_to_every_role(
                 for some in (things.foreign, things.unknown, things.own)
             ]
             assert foreign == unknown, (role, one.path)
-            may = PERMISSIONS[PATHS[rpc]] in ROLES[role]
+            may = is_allowed(rpc, role)
             for answer in (foreign, own):
                 assert answer.startswith(SCOPE_MISSING) is not may, (role, one.path, answer)
             compared += 1
@@ -190,6 +220,12 @@ async def test_what_is_another_tenants_is_unknown_to_every_role(
         assert stranger.startswith(MISSING)
     assert compared == len(ROLES) * len(list(objects_of(rpc, things.lease)))
     assert of_rival(admin) == before
+
+
+def is_allowed(rpc: str, role: str) -> bool:
+    """Whether a role has the scopes that a call needs."""
+    path = PATHS[rpc]
+    return {PERMISSIONS[path], ALSO.get(path, PERMISSIONS[path])} <= ROLES[role]
 
 
 def of_rival(admin: Admin) -> dict[bytes, bytes]:
@@ -206,7 +242,7 @@ async def test_what_a_credential_is_not_allowed_is_closed_to_it_in_every_role(
         if kind == KEY:
             continue
         for role in ROLES:
-            if PERMISSIONS[PATHS[rpc]] not in ROLES[role]:
+            if not is_allowed(rpc, role):
                 continue
             limited = server.caller("acme", f"{role}{LIMITED}")
             withheld, unknown, own = [

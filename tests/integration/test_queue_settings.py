@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from codeq.v1 import codeq_service_pb2 as pb, task_pb2
+from codeq.v1 import codeq_service_pb2 as pb, queue_pb2, task_pb2
 from codeq_grpc.core import limits
 from tests.integration import operating
 from tests.integration.looking import armed, contents
@@ -51,6 +51,16 @@ async def test_a_new_queue_has_the_defaults_of_the_server(store: StoreProcess) -
         assert (policy.initial_backoff.seconds, policy.max_backoff.seconds) == (1, 300)
         assert not queue.paused
         assert queue.max_backlog == queue.max_in_progress == queue.max_claims_per_second == 0
+
+
+async def test_what_was_set_can_be_told_from_defaults(acme: Caller) -> None:
+    await acme.enqueue()
+    assert await operating.settings(acme, only_set=True) == queue_pb2.Queue(command="RENDER")
+    await operating.update(acme, retry_policy={"max_attempts": 5}, max_backlog=3)
+    queue = queue_pb2.Queue(command="RENDER", max_backlog=3, retry_policy={"max_attempts": 5})
+    assert await operating.settings(acme, only_set=True) == queue
+    await operating.update(acme, mask=["max_backlog", "retry_policy"])
+    assert await operating.settings(acme, only_set=True) == queue_pb2.Queue(command="RENDER")
 
 
 async def test_an_update_makes_a_queue_and_changes_what_it_names(

@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
-from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb, queue_pb2
+from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb, queue_pb2, task_pb2
 from codeq_grpc.app import doctor
 from codeq_grpc.core.durability import Level
 from codeq_grpc.core.findings import Mode
@@ -21,8 +21,9 @@ from codeq_grpc.store.connection import Connection
 from codeq_grpc.store.durability import Durability
 from codeq_grpc.store.health import check_store
 from tests.integration.api_keys import create
-from tests.integration.calling import METHODS, ask
+from tests.integration.calling import METHODS, SCHEDULES, ask
 from tests.integration.looking import page
+from tests.integration.requests_of_schedules import of_schedules
 from tests.integration.streaming import StreamReader, WatchReader, stream_request
 from tests.support.admin import Admin
 from tests.support.lua import commands_of
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 DOCTORS: Final = {
     *(scripts.ENTRIES, scripts.FOLLOWS, scripts.VITALS),
     *(scripts.EXAMINE, scripts.SET_ASIDE, scripts.EXAMINE_REGISTRY, scripts.EXAMINE_KEYS),
+    scripts.EXAMINE_CALENDAR,
 }
 PLUMBING: Final = {
     *("evalsha", "eval", "script|load", "info", "config|get", "cluster|info", "set", "hgetall"),
@@ -154,7 +156,12 @@ async def every_call(acme: Caller) -> None:
         "Fail": pb.FailRequest(lease=lease),
         "Abandon": pb.AbandonRequest(lease=lease),
     }
+    for rpc, message in of_schedules(task_pb2.RetryPolicy()):
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await ask(acme, rpc, message)
     for rpc, method in METHODS.items():
+        if rpc in SCHEDULES.methods_by_name:
+            continue
         request = requests.get(rpc)
         if request is None:
             request = getattr(admin_pb, method.input_type.name, None) or getattr(

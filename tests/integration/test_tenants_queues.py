@@ -10,7 +10,7 @@ import pytest
 
 from codeq.v1 import admin_service_pb2 as admin_pb, codeq_service_pb2 as pb, task_pb2
 from tests.integration import operating
-from tests.integration.calling import METHODS, ask
+from tests.integration.calling import METHODS, SCHEDULES, ask
 from tests.integration.operating import matching, seconds
 from tests.integration.refusals import read_refusal
 from tests.integration.streaming import StreamReader, WatchReader, stream_request
@@ -51,8 +51,8 @@ BY_QUEUE: Final[dict[str, Callable[[str], Message]]] = {
     "ListAuditEvents": lambda _: admin_pb.ListAuditEventsRequest(),
 }
 """Every RPC that names a queue, or all of them."""
-ELSEWHERE: Final = {"CreateApiKey", "ListApiKeys", "RevokeApiKey"}
-"""RPCs about neither: test_api_keys."""
+ELSEWHERE: Final = {"CreateApiKey", "ListApiKeys", "RevokeApiKey", *SCHEDULES.methods_by_name}
+"""RPCs about neither: test_api_keys, test_schedules."""
 VARYING: Final = r'(task_id|stream_id): "[^"]*"|(seconds|nanos): \d+'
 
 

@@ -8,6 +8,7 @@ A few hundred inputs; thousands with `--hypothesis-profile=long`, which takes th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from codeq.v1 import task_pb2
 from codeq_grpc.store import keys
 from codeq_grpc.wire.errors import CODES
 from tests.integration.calling import METHODS, answer, ask, start_raw
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from codeq.v1 import task_pb2
     from tests.support.server import Caller, Server
     from tests.support.stores import StoreProcess
 
@@ -96,13 +97,25 @@ class World:
         return ("OK", ""), ()
 
     def good(self, rpc: str) -> list[Any]:
-        """Requests of an RPC about a task and a key that there are."""
+        """Requests of an RPC about a task, a key and a schedule that there are."""
         found: list[Any] = [request for name, request in requests(self.lease()) if name == rpc]
         if rpc == "RevokeApiKey":
             made = self.run(ask(self._caller, *next(of_keys())))
             for request in found:
                 request.key_id = made.key.key_id
+        if any(hasattr(request, "schedule_id") for request in found):
+            self.run(self._remake_schedule())
+        if rpc == "RollbackSchedule":
+            for request in found:
+                request.ClearField("etag")
         return found
+
+    async def _remake_schedule(self) -> None:
+        """The one that requests name, at its first version."""
+        every = list(requests(task_pb2.LeaseRef(task_id="none")))
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await ask(self._caller, *next(one for one in every if one[0] == "DeleteSchedule"))
+        await ask(self._caller, *next(one for one in every if one[0] == "CreateSchedule"))
 
     def _contents(self) -> dict[bytes, Any]:
         """All that is stored, but for the clocks of queues, which go on whatever is asked."""

@@ -20,6 +20,7 @@ from tests.properties.transitions import outside_the_table, transitions
 from tests.support.admin import Admin
 from tests.support.clock import START_MS, ClockedConnection, VirtualClock
 from tests.support.consistency import inconsistencies
+from tests.support.courier import no_firings
 from tests.support.driver import LEASE_MS, Lease, QueueDriver, leases_of
 from tests.support.snapshot import CANCELLING, PARKED, take_snapshot
 
@@ -67,7 +68,9 @@ class World:
         self.admin = Admin(store.socket_path)
         self.driver = QueueDriver.over(self._connection, QUEUE, self.admin, POLICY)
         registry: Any = OneQueue()
-        self.dependencies = Dependencies(_registry(registry), self.driver.outbox, _problem)
+        self.dependencies = Dependencies(
+            _registry(registry), self.driver.outbox, _problem, no_firings()
+        )
 
     def run(self, call: Coroutine[Any, Any, _T]) -> _T:
         """Waits for a call."""

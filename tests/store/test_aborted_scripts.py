@@ -23,6 +23,7 @@ from codeq_grpc.store.keys import Queue
 from codeq_grpc.store.registry import Registry
 from codeq_grpc.store.tasks import DONE
 from tests.store.cases import NEVER, WRITING
+from tests.store.cases_of_calendars import CALENDAR_CASES
 from tests.store.making import FAR_MS, TTL_MS, keyed
 from tests.support.aborting import AbortingConnection, writes_of
 from tests.support.clock import START_MS, VirtualClock
@@ -232,6 +233,8 @@ ELSEWHERE: Final = {
     "examine_registry",
     "record",
     *("make_key", "revoke_key", "note_keys", "forget_keys", "examine_keys"),
+    *CALENDAR_CASES,
+    "examine_calendar",
 }
 """Scripts that write, and have tests of their own for it."""
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 WITHOUT_CLOCK = {
     *(scripts.CONFIGURE, scripts.SETTINGS, scripts.PASS_ON, scripts.STAMP, scripts.BACKLOG),
     *(scripts.FOLLOWS, scripts.VITALS, scripts.SET_ASIDE, scripts.EXAMINE_REGISTRY),
-    *(scripts.LIST_KEYS, scripts.EXAMINE_KEYS),
+    *(scripts.LIST_KEYS, scripts.EXAMINE_KEYS, scripts.LIST_SCHEDULES, scripts.LIST_FIRINGS),
+    *(scripts.SCHEDULE_VERSIONS, scripts.PAUSE_SCHEDULES, scripts.DELETE_SCHEDULE),
 }
 
 

@@ -20,8 +20,11 @@ from codeq_grpc.store.presence import PresenceStore
 from codeq_grpc.store.registry import Registry
 from codeq_grpc.store.trail import TrailStore
 from tests.store.api_keys import make
+from tests.store.calendars import CalendarDriver, new
 from tests.store.cases import NEVER, WRITING
+from tests.store.cases_of_calendars import CALENDAR_CASES
 from tests.store.damages import DAMAGES, populate
+from tests.store.damages_of_calendars import CALENDAR_DAMAGES, damaged, findings
 from tests.store.making import LABELS, UNKNOWN, tasks_of_every_state
 from tests.support.admin import Admin
 from tests.support.clock import START_MS, ClockedConnection, with_clock
@@ -118,6 +121,34 @@ async def use_api_keys(driver: QueueDriver) -> None:
     assert [one async for look in looking.examine_keys() for one in look.findings]
 
 
+async def use_calendars(driver: QueueDriver) -> None:
+    connection = driver.store._connection
+    assert isinstance(connection, ClockedConnection)
+    calendar = CalendarDriver.over(connection, driver.admin)
+    for case in (case for cases in CALENDAR_CASES.values() for case in cases):
+        driver.admin.call("FLUSHALL")
+        driver.clock.ms = START_MS
+        calendar.store._kept = 100
+        act = await case(calendar)
+        await act()
+        await act()
+    driver.admin.call("FLUSHALL")
+    await calendar.make(labels=LABELS, max_firings=1)
+    await calendar.store.put(calendar.calendar, "b", new(), expect=None, most=9)
+    await calendar.store.read(calendar.calendar, ["a", "x"])
+    await calendar.store.page(calendar.calendar, labels=LABELS, command="RENDER")
+    await calendar.store.versions(calendar.calendar, "a")
+    await calendar.store.version(calendar.calendar, "a", 9)
+    await calendar.fired()
+    await calendar.firings()
+    await calendar.store.peek([calendar.calendar])
+    for one in CALENDAR_DAMAGES:
+        await damaged(calendar, one)
+        await findings(calendar, Mode.REPAIR)
+    driver.admin.call("EXPIRE", calendar.key("m"), 1_000)
+    await findings(calendar, Mode.REPAIR)
+
+
 async def use_reads(driver: QueueDriver) -> None:
     names = await tasks_of_every_state(driver)
     lease = Lease(names[0], driver.meta(names[0]).fence)
@@ -191,6 +222,7 @@ async def touches(
         await use_doctor(driver)
         driver.admin.call("FLUSHALL")
         await use_api_keys(driver)
+        await use_calendars(driver)
         return list(monitor.touches())
 
 
@@ -221,5 +253,7 @@ def test_first_argument_of_every_command_is_its_only_key(
 
 def test_keys_of_a_queue_share_one_hash_tag(driver: QueueDriver) -> None:
     assert {key.split(b"}")[0] for key in driver.queue.keys.values()} == {b"codeq:{acme/RENDER/0"}
+    calendar = keys.Calendar("acme").keys
+    assert {key.split(b"}")[0] for key in calendar.values()} == {b"codeq:{acme"}
     assert {key.split("}")[0] for key in keys.REGISTRY} == {"codeq:{registry"}
     assert {key.split("}")[0] for key in keys.API_KEYS.values()} == {"codeq:{api:keys"}

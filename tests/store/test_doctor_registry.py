@@ -8,8 +8,10 @@ import pytest
 
 from codeq_grpc.core.findings import Mode
 from codeq_grpc.store import keys
+from codeq_grpc.store.calendars import CalendarStore
 from codeq_grpc.store.presence import PresenceStore
 from codeq_grpc.store.registry import Registry
+from tests.store.calendars import new
 from tests.support.examined import doctor
 
 if TYPE_CHECKING:
@@ -135,6 +137,22 @@ async def test_what_servers_tell_of_workers_is_set_aside_if_it_is_of_another_typ
     assert await findings(driver, Mode.LOOK) == set()
     assert driver.admin.call("GET", "codeq:aside:{acme}:live") == b"mine"
     assert await PresenceStore(clocked).read("acme") == {}
+
+
+async def test_calendar_that_lost_its_number_gets_another(
+    clocked: ClockedConnection, driver: QueueDriver
+) -> None:
+    calendar = await Registry(clocked).calendar("acme")
+    store = CalendarStore(clocked)
+    assert (await store.put(calendar, "a", new(), expect=None)).word == b"OK"
+    assert await findings(driver, Mode.LOOK) == set()
+    driver.admin.call("DEL", *keys.REGISTRY)
+    found = {("unregistered", "names", "acme/")}
+    assert await findings(driver, Mode.LOOK) == found
+    assert await findings(driver, Mode.REPAIR) == found
+    assert await findings(driver, Mode.LOOK) == set()
+    assert [one.tenant for one in await doctor(driver).calendars()] == ["acme"]
+    assert await doctor(driver).queues() == []
 
 
 async def test_queue_that_lost_its_number_gets_another(

@@ -9,7 +9,7 @@ import pytest
 from codeq_grpc.core.errors import StoreFull
 from codeq_grpc.core.principal import Reach
 from codeq_grpc.store import keys, scripts
-from codeq_grpc.store.keys import Queue
+from codeq_grpc.store.keys import Calendar, Queue
 from codeq_grpc.store.registry import Registry
 from tests.support.clock import START_MS
 from tests.support.driver import task
@@ -54,6 +54,34 @@ async def test_number_that_the_store_lost_is_given_back(clocked: ClockedConnecti
 async def test_number_that_another_queue_has_is_not_given_back(clocked: ClockedConnection) -> None:
     taken = await register(clocked, "a/X")
     assert await register(clocked, "a/Y", taken) == taken + 1
+
+
+async def test_a_calendar_has_a_number_and_is_no_queue(
+    clocked: ClockedConnection, admin: Admin
+) -> None:
+    here, there = Registry(clocked), Registry(clocked)
+    queue = await here.open("acme", "RENDER")
+    calendar = await here.calendar("acme")
+    assert (await there.calendar("acme")).number == calendar.number == queue.number + 1
+    assert calendar is await here.calendar("acme")
+    other = Registry(clocked)
+    firing_id = calendar.firing_id(b"1234567")
+    for registry in (here, Registry(clocked)):
+        assert await registry.of_firing(firing_id) == (calendar, b"1234567")
+        assert await registry.of_firing(queue.task_id(b"1234567")) is None
+        assert await registry.of_firing("nonsense") is None
+        assert await registry.of_firing(Calendar("x", 5).firing_id(b"1234567")) is None
+        assert await registry.of_task(Reach("acme"), firing_id) is None
+        assert [known.command for known in registry.known() if known.number] in ([], ["RENDER"])
+    await other.refresh()
+    assert (list(other.known()), other.calendars()) == ([queue], [calendar])
+    reply = await clocked.run(scripts.REGISTER, keys.REGISTRY, ("acme/MAIL", 0, 2))
+    assert reply[0] == b"OK"
+    reply = await clocked.run(scripts.REGISTER, keys.REGISTRY, ("acme/MORE", 0, 2))
+    assert reply == [b"FULL", 2]
+    admin.call("FLUSHALL")
+    await other.refresh()
+    assert (await Registry(clocked).calendar("acme")).number == calendar.number
 
 
 async def test_servers_agree_on_a_queue(connection: ClockedConnection) -> None:

@@ -26,6 +26,11 @@ OTHER_KEYS = {
         name: {"rows", "tenants", "ends", "used"}
         for name in ("note_keys", "forget_keys", "examine_keys")
     },
+    **{
+        script.name: set(keys.CALENDAR)
+        for script in scripts.ALL
+        if re.search(r"schedule|firings|calendar", script.name)
+    },
     "set_aside": {"key", "aside"},
     "present": {"live"},
     "presence": {"live"},
@@ -140,7 +145,10 @@ def test_every_reply_begins_with_a_word(script: scripts.Script) -> None:
 @every_script
 def test_only_scripts_that_add_are_refused_when_memory_is_short(script: scripts.Script) -> None:
     flags = set(script.source.split(b"\n", 1)[0].removeprefix(b"#!lua").strip().split(b"flags="))
-    adding = {scripts.ENQUEUE, scripts.REDRIVE, scripts.REGISTER, scripts.MAKE_KEY}
+    adding = {
+        *(scripts.ENQUEUE, scripts.REDRIVE, scripts.REGISTER, scripts.MAKE_KEY),
+        *(scripts.PUT_SCHEDULE, scripts.FIRE_SCHEDULES),
+    }
     reading = {script for script in scripts.ALL if not writes_of(script)}
     expected = b"" if script in adding else b"no-writes" if script in reading else b"allow-oom"
     assert flags - {b""} == {expected} - {b""}

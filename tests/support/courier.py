@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from codeq_grpc.broker.ends import Ends
 from codeq_grpc.core.task import TERMINAL, TaskState
 from codeq_grpc.store.keys import parse_task_id
 from codeq_grpc.store.outbox import Resolution
@@ -60,3 +61,16 @@ async def deliver(driver: QueueDriver, *, most: int = 100) -> int:
         count += len(entries)
         assert count < 10_000
     return count
+
+
+class _NoCalendars:
+    """A registry without any."""
+
+    async def of_firing(self, firing_id: str) -> None:
+        pass
+
+
+def no_firings() -> Ends:
+    """What tells calendars of ends, where there are none."""
+    nothing: Any = _NoCalendars()
+    return Ends(nothing, nothing, nothing, nothing, nothing)

@@ -317,7 +317,7 @@ class QueueDriver:
 
     async def follow(self, follower: str, *names: bytes) -> list[int]:
         """State of each."""
-        return await self.outbox.follow(self.queue, follower, names)
+        return await self.outbox.follow(self.queue, [(follower, name) for name in names])
 
     async def resolve(self, *resolutions: Resolution) -> int:
         """How many entries the outbox got."""

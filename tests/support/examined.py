@@ -25,7 +25,7 @@ def doctor(driver: QueueDriver, mode: Mode = Mode.LOOK) -> Doctor:
     """It knows the queue of the driver, registered or not."""
     connection = driver.store._connection
     registry = Registry(connection)
-    registry._add(driver.queue.number, f"{driver.queue.tenant}/{driver.queue.command}")
+    registry._add(driver.queue.tenant, driver.queue.command, driver.queue.number)
     examining = Examining(connection, mode=mode, max_attempts=MAX_ATTEMPTS, error=DAMAGED)
     return Doctor(registry, examining, _at_once)
 

@@ -67,6 +67,7 @@ def settings_for(store: StoreProcess, **more: Any) -> Settings:
         "http_port": 0,
         "drain_seconds": 5.0,
         "max_failures_per_second": 1_000_000,
+        "system_tenant": "",
     }
     return Settings(**{**given, "tokens": entries, **more})
 

@@ -23,7 +23,7 @@ from codeq_grpc.core.errors import CodeQError, TaskNotFound
 from codeq_grpc.wire.errors import DETAILS_KEY, to_item, to_status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from click.testing import Result
     from google.protobuf.message import Message
@@ -74,7 +74,7 @@ class Scripted(services.CodeQServiceServicer, admin_services.AdminServiceService
     def _heard(self, method: str, request: Message, context: Context) -> None:
         self.asked.append(type(request).FromString(request.SerializeToString()))
         if (error := self.refuse.get(method)) is not None:
-            _abort(context, error)
+            abort(context, error)
 
     def Enqueue(self, request: pb.EnqueueRequest, context: Context) -> pb.EnqueueResponse:
         self._heard("Enqueue", request, context)
@@ -87,7 +87,7 @@ class Scripted(services.CodeQServiceServicer, admin_services.AdminServiceService
         if self.reads:
             return pb.GetTaskResponse(task=self.reads.pop(0))
         if request.task_id not in self.tasks:
-            _abort(context, TaskNotFound())
+            abort(context, TaskNotFound())
         return pb.GetTaskResponse(task=self.tasks[request.task_id])
 
     def _matching(self, chosen: pb.TaskFilter) -> list[task_pb2.Task]:
@@ -110,7 +110,7 @@ class Scripted(services.CodeQServiceServicer, admin_services.AdminServiceService
         self._heard("WatchTasks", request, context)
         for message in self.watches.pop(0):
             if isinstance(message, CodeQError):
-                _abort(context, message)
+                abort(context, message)
             elif message is None:
                 self.over.wait(30)
             else:
@@ -218,7 +218,8 @@ class Scripted(services.CodeQServiceServicer, admin_services.AdminServiceService
         )
 
 
-def _abort(context: Context, error: CodeQError) -> None:
+def abort(context: Context, error: CodeQError) -> None:
+    """Ends a call with an error as a server does."""
     code, message, details = to_status(error)
     context.set_trailing_metadata(((DETAILS_KEY, details),))
     context.abort(code, message)
@@ -235,11 +236,15 @@ class Served:
 
 
 @contextmanager
-def serving(scripted: Scripted) -> Iterator[Served]:
-    """Runs the server in threads, since every command has an event loop of its own."""
+def serving(scripted: Scripted, *more: Callable[[Any, grpc.Server], None]) -> Iterator[Served]:
+    """Runs the server in threads, since every command has an event loop of its own; `more` add
+    services to it.
+    """
     server = grpc.server(ThreadPoolExecutor(8))
     services.add_CodeQServiceServicer_to_server(scripted, server)
     admin_services.add_AdminServiceServicer_to_server(scripted, server)
+    for add in more:
+        add(scripted, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

@@ -20,6 +20,8 @@ _SPOKEN: Final = {
     "OSI Approved :: Python Software Foundation License": "PSF-2.0",
 }
 """What packages wrote before there were expressions (PEP 639)."""
+_READ: Final = {"cronsim": "BSD-3-Clause"}
+"""Where the metadata says less than the text of the licence."""
 ELSEWHERE: Final = {"async-timeout": "Apache-2.0"}
 """What only other versions of Python need: this one before 3.11.3."""
 HEAD: Final = """\
@@ -44,7 +46,7 @@ def licence_of(name: str) -> str:
     told = [about.get("License-Expression"), about.get("License")]
     told += [c.partition(" :: ")[2] for c in about.get_all("Classifier", []) if "License ::" in c]
     first = [str(text).partition("\n")[0].strip() for text in told if text]
-    return next((_SPOKEN.get(text, text) for text in first), "")
+    return _READ.get(name) or next((_SPOKEN.get(text, text) for text in first), "")
 
 
 def installed(root: str = "codeq-grpc") -> dict[str, str]:

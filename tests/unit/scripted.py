@@ -13,6 +13,7 @@ from codeq.v1 import (
     admin_service_pb2_grpc as admin_services,
     codeq_service_pb2 as pb,
     codeq_service_pb2_grpc as services,
+    schedule_service_pb2_grpc as schedule_services,
     task_pb2,
 )
 from codeq_grpc.client import Client
@@ -166,7 +167,11 @@ class Scripted(services.CodeQServiceServicer):
         )
 
 
-class Answering(services.CodeQServiceServicer, admin_services.AdminServiceServicer):
+class Answering(
+    services.CodeQServiceServicer,
+    admin_services.AdminServiceServicer,
+    schedule_services.ScheduleServiceServicer,
+):
     """Answers unary calls from lists, one reply each, and keeps the requests.
 
     A reply is a message, an error, a bare status as from no codeQ server, or a function.
@@ -223,6 +228,7 @@ async def serving(
     services.add_CodeQServiceServicer_to_server(scripted, server)
     if isinstance(scripted, Answering):
         admin_services.add_AdminServiceServicer_to_server(scripted, server)
+        schedule_services.add_ScheduleServiceServicer_to_server(scripted, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -43,6 +43,7 @@ RULES: Final[dict[str, Any]] = {
 
 VALUES: Final[dict[str, Any]] = {
     "env": "staging",
+    "firings_kept": 7,
     "grpc_host": "::1",
     "grpc_port": 1,
     "grpc_engine": "grpcio",
@@ -90,6 +91,8 @@ VALUES: Final[dict[str, Any]] = {
     "drain_seconds": 5.5,
     "audit": "all",
     "audit_retention_days": 1.5,
+    "firing_retention_days": 2.5,
+    "system_tenant": "house",
     "reflection": True,
     "reuse_port": True,
     "processes": 3,

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from google.protobuf import message_factory
 
-from codeq.v1 import admin_service_pb2, codeq_service_pb2, task_pb2
+from codeq.v1 import (
+    admin_service_pb2,
+    codeq_service_pb2,
+    schedule_service_pb2,
+    task_pb2,
+)
 from codeq_grpc.auth.permissions import PERMISSIONS, Access
 from codeq_grpc.core import limits
 from codeq_grpc.core.principal import Scope
@@ -22,12 +27,12 @@ if TYPE_CHECKING:
 
 METHODS: Final[dict[str, MethodDescriptor]] = {
     f"/{service.full_name}/{method.name}": method
-    for file in (admin_service_pb2.DESCRIPTOR, codeq_service_pb2.DESCRIPTOR)
-    for service in file.services_by_name.values()
+    for file in (admin_service_pb2, codeq_service_pb2, schedule_service_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
 OF_WORKERS_AND_PRODUCERS: Final = {Scope.TASKS_ENQUEUE, Scope.LEASES_CLAIM}
-READING: Final = {Scope.TASKS_READ, Scope.QUEUES_READ, Scope.AUDIT_READ}
+READING: Final = {Scope.TASKS_READ, Scope.QUEUES_READ, Scope.AUDIT_READ, Scope.SCHEDULES_READ}
 
 
 def test_of_every_rpc_it_is_settled_whether_it_is_audited() -> None:

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, strategies as st
 
+from codeq.v1.schedule_service_pb2 import OVERLAP_POLICY_BUFFER_ONE
 from codeq.v1.task_pb2 import Payload
-from codeq_grpc.client import ConflictPolicy, RetryPolicy, decode, encode, spec
+from codeq_grpc.client import ConflictPolicy, RetryPolicy, decode, encode, names, spec
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8")),
@@ -94,7 +95,7 @@ def test_a_spec_says_when_to_give_up_what_it_waits_for_and_how_it_is_found() -> 
 def test_policies_go_by_their_value_or_their_name() -> None:
     value = ConflictPolicy.CONFLICT_POLICY_FAIL
     assert spec("c", conflict_policy=value) == spec("c", conflict_policy="fail")
-    with pytest.raises(ValueError, match="CONFLICT_POLICY_NOPE"):
+    with pytest.raises(ValueError, match="'nope' is none of use_existing, fail, replace"):
         spec("c", conflict_policy="nope")
 
 
@@ -111,3 +112,16 @@ def test_times_are_aware() -> None:
         spec("c", run_time=at.replace(tzinfo=None))
     with pytest.raises(ValueError, match="expire_time must be aware"):
         spec("c", expire_time=at.replace(tzinfo=None))
+
+
+def test_a_name_that_is_unknown_is_told_with_those_that_are_known() -> None:
+    assert names.overlap_policy("Buffer_One") == names.overlap_policy(OVERLAP_POLICY_BUFFER_ONE)
+    with pytest.raises(ValueError, match=r"'queue' is none of allow, skip, buffer_one, cancel_pre"):
+        names.overlap_policy("queue")
+    with pytest.raises(ValueError, match="'unspecified' is none of blocked, scheduled"):
+        names.state("unspecified")
+
+
+def test_a_span_in_words_is_told() -> None:
+    with pytest.raises(TypeError, match="seconds or a timedelta, not '1m'"):
+        spec("c", lease_duration="1m")  # type: ignore[arg-type]

@@ -54,9 +54,34 @@ def _of_callers() -> dict[str, str]:
     }
 
 
+def _of_schedules() -> dict[str, str]:
+    grace = _span(limits.MISFIRE_GRACE_MIN_MS, limits.MISFIRE_GRACE_MAX_MS)
+    every = _span(limits.SCHEDULE_EVERY_MIN_MS, limits.SCHEDULE_EVERY_MAX_MS)
+    return {
+        "schedule_id": f"{limits.SCHEDULE_ID_CHARS} characters of `A-Za-z0-9._:-`",
+        "schedule in all, payload of its task": f"{limits.SCHEDULE_BYTES} bytes",
+        "description of a schedule": f"{limits.DESCRIPTION_CHARS} characters",
+        "crons of a schedule": f"{limits.SCHEDULE_CRONS} entries of {limits.CRON_CHARS} characters",
+        "every of a schedule": f"{every}, in whole ms",
+        "times of a schedule": f"{limits.SCHEDULE_TIMES} entries",
+        "jitter of a schedule": _span(0, limits.SCHEDULE_JITTER_MAX_MS),
+        "misfire_grace": f"{grace}, default {limits.MISFIRE_GRACE_DEFAULT_MS // 1000} s",
+        "max_firings": f"0 to {limits.FIRINGS_MAX}",
+        "pause_after_failures": f"0 to {limits.FAILURES_MAX}",
+        "request_key": f"{limits.REQUEST_KEY_CHARS} characters, known for "
+        f"{limits.REQUEST_KEY_MS // 1000} s",
+        "schedules in a batch": f"{limits.BATCH_SCHEDULES}",
+        "fire times of a backfill": f"{limits.BACKFILLED}",
+        "count of PreviewSchedule": f"{limits.PREVIEW_MAX}, default {limits.PREVIEW_DEFAULT}",
+        "next fire times of a schedule": f"{limits.NEXT_TIMES}",
+        "reason of a change of a schedule": f"{limits.REASON_CHARS} characters",
+    }
+
+
 def test_every_limit_is_documented_with_its_value() -> None:
     rows = _rows()
     expected = {
+        **_of_schedules(),
         **_of_api_keys(),
         **_of_callers(),
         "message": f"{limits.MESSAGE_BYTES} bytes",

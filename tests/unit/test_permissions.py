@@ -9,8 +9,14 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from codeq.v1 import admin_service_pb2, codeq_service_pb2, queue_pb2, task_pb2
-from codeq_grpc.auth.permissions import PERMISSIONS, Access
+from codeq.v1 import (
+    admin_service_pb2,
+    codeq_service_pb2,
+    queue_pb2,
+    schedule_service_pb2,
+    task_pb2,
+)
+from codeq_grpc.auth.permissions import ALSO, PERMISSIONS, Access
 from codeq_grpc.core.principal import ROLES, TENANT_NAME, Scope
 
 if TYPE_CHECKING:
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
 
 OURS: Final = (
     *(admin_service_pb2.DESCRIPTOR, codeq_service_pb2.DESCRIPTOR),
-    *(queue_pb2.DESCRIPTOR, task_pb2.DESCRIPTOR),
+    *(queue_pb2.DESCRIPTOR, schedule_service_pb2.DESCRIPTOR, task_pb2.DESCRIPTOR),
 )
 PROTO: Final = Path(__file__).parents[2] / "proto"
 
@@ -63,19 +69,27 @@ def test_every_scope_is_asked_for_and_given() -> None:
 
 def test_roles_have_what_their_work_needs_and_no_more() -> None:
     may = {
-        role: {path.rpartition("/")[2] for path, needed in PERMISSIONS.items() if needed in scopes}
+        role: {
+            path.rpartition("/")[2]
+            for path, needed in PERMISSIONS.items()
+            if {needed, ALSO.get(path, needed)} <= scopes
+        }
         for role, scopes in ROLES.items()
     }
     reports = {"Complete", "Fail", "Abandon", "Report"}
     reads = {"GetTask", "ListTasks", "WatchTasks"}
-    assert may["producer"] == {"Enqueue", "BatchEnqueue", "CancelTasks"} | reads
+    looks = {"GetSchedule", "ListSchedules", "ListFirings", "ListScheduleVersions"}
+    looks |= {"PreviewSchedule"}
+    steers = {"DeleteSchedule", "BatchSchedules", "TriggerSchedule", "BackfillSchedule"} | looks
+    makes = {"CreateSchedule", "UpdateSchedule", "RollbackSchedule"} | steers
+    assert may["producer"] == {"Enqueue", "BatchEnqueue", "CancelTasks"} | reads | makes
     assert may["worker"] == {"Claim", "StreamClaim", "Heartbeat"} | reports | reads
-    assert may["viewer"] == {"AdminQueues", "GetQueue", "ListWorkers"} | reads
+    assert may["viewer"] == {"AdminQueues", "GetQueue", "ListWorkers"} | reads | looks
     operates = {
         *("UpdateQueue", "PauseQueue", "ResumeQueue", "PurgeQueue"),
         *("CancelTasks", "RedriveTasks", "AdminCleanup", "ListAuditEvents"),
     }
-    assert may["operator"] == may["viewer"] | operates
+    assert may["operator"] == may["viewer"] | operates | steers
     assert may["admin"] == {path.rpartition("/")[2] for path in methods(*OURS)}
 
 

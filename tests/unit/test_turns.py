@@ -22,6 +22,7 @@ from codeq_grpc.daemons.timekeeper import Timekeeper
 from codeq_grpc.store.keys import Queue
 from codeq_grpc.store.outbox import Entry, Resolution
 from codeq_grpc.store.upkeep import Promoted, Reaped
+from tests.support.courier import no_firings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +97,7 @@ class ScriptedRegistry:
 
 def couriered(outbox: Any) -> Courier:
     registry: Any = ScriptedRegistry()
-    return Courier(Dependencies(registry, outbox, lambda *_: b"error"))
+    return Courier(Dependencies(registry, outbox, lambda *_: b"error", no_firings()))
 
 
 async def test_a_queue_that_owes_much_lets_others_deliver() -> None:
@@ -146,7 +147,7 @@ async def test_what_was_delivered_before_the_store_went_away_is_settled() -> Non
     registry: Any = ScriptedRegistry()
     outbox: Any = BrokenOutbox(StoreUnavailable())
     with pytest.raises(StoreUnavailable):
-        await Dependencies(registry, outbox, lambda *_: b"error").deliver(QUIET)
+        await Dependencies(registry, outbox, lambda *_: b"error", no_firings()).deliver(QUIET)
     assert outbox.settled == [0]
 
 

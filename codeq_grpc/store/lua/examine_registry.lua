@@ -19,7 +19,7 @@ local function is_number(text)
 end
 
 local function is_right(number, name)
-  return is_number(number) and name:find('^[%w._-]+/.')
+  return is_number(number) and name:find('^[%w._-]+/')
 end
 
 -- Without the last number, those that were given tell what it was.

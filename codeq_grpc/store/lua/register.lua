@@ -3,8 +3,8 @@
 -- that a store that lost its latest writes does not give one out twice. The names also stand in
 -- order, so that those of a tenant can be counted.
 -- KEYS: last numbers names order
--- ARGV: tenant/command; number it had if the store lost it, or 0; queues that the tenant may have,
---   or 0 for any number
+-- ARGV: tenant/command, or tenant/ for its calendar, which is no queue; number it had
+--   if the store lost it, or 0; queues that the tenant may have, or 0 for any number
 -- Reply: OK, number; FULL, how many it has
 local EPOCH = 1704067200000
 local known = redis.call('HGET', names, ARGV[1])
@@ -24,7 +24,7 @@ end
 if most > 0 then
   -- '0' follows '/', which no tenant's name has.
   local tenant = ARGV[1]:match('^[^/]*')
-  local had = redis.call('ZLEXCOUNT', order, '[' .. tenant .. '/', '(' .. tenant .. '0')
+  local had = redis.call('ZLEXCOUNT', order, '(' .. tenant .. '/', '(' .. tenant .. '0')
   if redis.call('ZSCORE', order, ARGV[1]) then had = had - 1 end -- a registration that broke off
   if had >= most then return { 'FULL', had } end
 end

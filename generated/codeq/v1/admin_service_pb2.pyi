@@ -13,10 +13,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GetQueueRequest(_message.Message):
-    __slots__ = ("command",)
+    __slots__ = ("command", "only_set")
     COMMAND_FIELD_NUMBER: _ClassVar[int]
+    ONLY_SET_FIELD_NUMBER: _ClassVar[int]
     command: str
-    def __init__(self, command: _Optional[str] = ...) -> None: ...
+    only_set: bool
+    def __init__(self, command: _Optional[str] = ..., only_set: _Optional[bool] = ...) -> None: ...
 
 class GetQueueResponse(_message.Message):
     __slots__ = ("queue",)

@@ -1,0 +1,1 @@
+"""Settings that people keep in files: their form, how they are read, and how they are written."""

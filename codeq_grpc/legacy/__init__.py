@@ -1,0 +1,1 @@
+"""The keyspace of codeQ's predecessors: how it is read, and what becomes of what stands there."""
