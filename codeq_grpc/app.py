@@ -198,7 +198,7 @@ class App:
             brokers := self._brokers(queue_store),
             retry=retry,
             lease_ms=lease_ms,
-            retention_ms=_retention_ms(settings),
+            retention_ms=settings.retention_ms,
             roles=settings.all_roles(),
         )
         checker = SpecChecker(payload_bytes=settings.max_payload_bytes)
@@ -293,7 +293,7 @@ class App:
         limit = settings.requeue_inspect_limit
         promoter = Promoter(self._upkeep, owe, self._sweeper.sweep)
         reaper = Reaper(self._upkeep, self._waiters, owe, limit=limit, errors=_ERRORS)
-        pruner = Pruner(registry, self._upkeep, retention_ms=_retention_ms(settings))
+        pruner = Pruner(registry, self._upkeep, retention_ms=settings.retention_ms)
         work = (
             lambda: self._wakeups.run(self._waiters),
             self.health.run,
@@ -333,10 +333,6 @@ class App:
         with contextlib.suppress(CodeQError):
             await self._presence.leave()
         _log.info("stopped")
-
-
-def _retention_ms(settings: Settings) -> int:
-    return int(settings.retention_hours * 3_600_000)
 
 
 def _connection(settings: Settings, *, size: int, settling: int = 0) -> Connection:

@@ -54,7 +54,7 @@ class Housekeeping:
             scheduling.store,
             trail,
             self._doctor,
-            retention_ms=int(settings.retention_hours * 3_600_000),
+            retention_ms=settings.retention_ms,
             firing_retention_ms=int(settings.firing_retention_days * _DAY_MS),
         )
 

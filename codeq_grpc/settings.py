@@ -212,6 +212,11 @@ class Settings(TransportSettings):
         """Role -> scopes: those that codeQ has and those of the settings."""
         return {**ROLES, **{name: frozenset(scopes) for name, scopes in self.roles.items()}}
 
+    @property
+    def retention_ms(self) -> int:
+        """How long ended tasks of queues are kept that have no retention of their own."""
+        return int(self.retention_hours * 3_600_000)
+
     def store_url(self) -> str:
         """Where the store is."""
         return self.redis_url or f"redis://{self.redis_addr}"

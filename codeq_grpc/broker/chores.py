@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from codeq_grpc.broker.pace import rest
-from codeq_grpc.core import limits
 from codeq_grpc.core.clock import monotonic
 from codeq_grpc.core.findings import KINDS, Severity
 
@@ -58,14 +57,7 @@ class Chores:
             more = True
             while more:
                 began = monotonic()
-                _, count, more = await self._upkeep.prune(
-                    queue,
-                    before_ms=0,
-                    age_ms=-1,
-                    default_ms=self._retention_ms,
-                    limit=limits.SCRIPT_BATCH,
-                    indexes="tdca",
-                )
+                count, more = await self._upkeep.prune_old(queue, self._retention_ms)
                 removed += count
                 await rest(began)
         return {"queues": len(queues), "removed": removed}

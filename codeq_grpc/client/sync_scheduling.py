@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from codeq_grpc.core.errors import CodeQError
 
 
-class SyncScheduling:
+class SyncScheduling(ABC):
     """A part of `SyncClient`; arguments and errors are those of `Client`."""
 
     _timeout: float
@@ -120,5 +121,6 @@ class SyncScheduling:
         """As `Client.rollback_schedule`."""
         return self._run(schedules.rollback(schedule_id, version, etag, reason))
 
+    @abstractmethod
     def _run(self, flow: Flow[T]) -> T:
-        raise NotImplementedError
+        """Carries it out; `SyncClient` does."""

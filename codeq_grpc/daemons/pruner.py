@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from codeq_grpc.core import limits
 from codeq_grpc.daemons.rounds import Rounds
 
 if TYPE_CHECKING:
@@ -33,12 +32,5 @@ class Pruner:
         await self._rounds.tick(self._look)
 
     async def _look(self, queue: Queue) -> float | None:
-        _, _, more = await self._upkeep.prune(
-            queue,
-            before_ms=0,
-            age_ms=-1,
-            default_ms=self._retention_ms,
-            limit=limits.SCRIPT_BATCH,
-            indexes="tdca",
-        )
+        _, more = await self._upkeep.prune_old(queue, self._retention_ms)
         return 0.0 if more else None

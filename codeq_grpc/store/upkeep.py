@@ -101,6 +101,20 @@ class Upkeep(Calls):
         )
         return before, count, more == 1
 
+    async def prune_old(self, queue: Queue, default_ms: int) -> tuple[int, bool]:
+        """Deletes some ended tasks that are older than the queue's retention, or the default; how
+        many went, whether there may be more.
+        """
+        _, count, more = await self.prune(
+            queue,
+            before_ms=0,
+            age_ms=-1,
+            default_ms=default_ms,
+            limit=limits.SCRIPT_BATCH,
+            indexes="tdca",
+        )
+        return count, more
+
     async def sweep(self, queue: Queue, limit: int, errors: Errors) -> tuple[int, bool]:
         """Does a piece of what a purge left to do; outbox entries, whether there is more."""
         _, _, owed, more = await self._run(scripts.SWEEP, queue, (limit, errors.purged))

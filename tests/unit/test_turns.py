@@ -78,8 +78,8 @@ class ScriptedUpkeep(Script):
     async def promote(self, queue: Queue, limit: int) -> Promoted:
         return Promoted(0, 0, limit if self.visit(queue) else 0, 0, sweep=False)
 
-    async def prune(self, queue: Queue, **_: Any) -> tuple[int, int, bool]:
-        return 0, 1, self.visit(queue)
+    async def prune_old(self, queue: Queue, default_ms: int) -> tuple[int, bool]:
+        return 1, self.visit(queue)
 
 
 class ScriptedRegistry:
